@@ -260,6 +260,17 @@ impl Event {
         });
     }
 
+    /// Takes over all fields of another event under a prefix that ends in a dot.
+    pub fn clone_with_prefix(&mut self, other: &Event, prefix: &str) {
+        let mut path = String::with_capacity(64);
+        for field in &other.fields {
+            path.clear();
+            path.push_str(prefix);
+            path.push_str(other.slice(field.path));
+            self.push(&path, other.value(field), field.role);
+        }
+    }
+
     /// Writes a time as RFC 3339.
     pub fn set_time(&mut self, path: &str, time: Timestamp) {
         self.set(path, time.to_string().as_str());
