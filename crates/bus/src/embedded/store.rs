@@ -1,0 +1,476 @@
+//! What the embedded log's threads share: the store, the partitions, the groups.
+//!
+//! Writing is the committer's alone (`committer.rs`), so offsets are given out without a race.
+//! Reading is everyone's: a partition's `end` moves only after its records are durable, and readers
+//! never look past it.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, mpsc};
+
+use event::Timestamp;
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+
+use super::committer::{CommitRequest, Queue, Request};
+use super::segments::{Segment, Segments};
+use super::{Settings, entry, keys};
+use crate::consumer::{Arrivals, Commit, Store, lock};
+use crate::error::{count_refused, too_large};
+use crate::group::{Groups, Member};
+use crate::{
+    Batch, BusError, Gap, GapReason, Offset, Partition, PollLimits, Retention, StateVisitor, Topic,
+};
+
+/// Tells how much of the disk is free.
+pub(super) type FreeBytes = Box<dyn Fn() -> std::io::Result<u64> + Send + Sync>;
+
+pub(super) struct Shared {
+    pub(super) path: PathBuf,
+    pub(super) settings: Settings,
+    pub(super) free_bytes: FreeBytes,
+    pub(super) queue: Queue,
+    pub(super) groups: Mutex<Groups>,
+    pub(super) arrivals: Arrivals,
+    pub(super) retention: Mutex<[Retention; Topic::ALL.len()]>,
+    /// Held while something is written, so that whoever holds it sees a log at rest.
+    pub(super) writing: Mutex<()>,
+    /// The failed write after which nothing more is accepted, because what the disk holds is unknown
+    /// until the log is opened again.
+    pub(super) failure: Mutex<Option<BusError>>,
+    topics: [Vec<Log>; Topic::ALL.len()],
+    pub(super) meta: Keyspace,
+    pub(super) state: Keyspace,
+    /// Last, so that it is dropped after its keyspaces.
+    pub(super) database: Database,
+}
+
+/// A partition.
+pub(super) struct Log {
+    pub(super) topic: Topic,
+    pub(super) partition: Partition,
+    pub(super) entries: Keyspace,
+    pub(super) segments: Mutex<Segments>,
+    begin: AtomicU64,
+    end: AtomicU64,
+}
+
+impl Shared {
+    pub(super) fn open(
+        path: PathBuf,
+        settings: Settings,
+        free_bytes: FreeBytes,
+    ) -> Result<Self, BusError> {
+        let database = open_database(&path, &settings)?;
+        let open = |source| BusError::storage("opening a part of the log", source);
+        let small = || {
+            KeyspaceCreateOptions::default().max_memtable_size(settings.small_memtable_bytes_max)
+        };
+        let meta = database.keyspace(keys::META, small).map_err(open)?;
+        let state = database.keyspace(keys::STATE, small).map_err(open)?;
+        let mut topics: [Vec<Log>; Topic::ALL.len()] = Default::default();
+        for topic in Topic::ALL {
+            let partitions = stored_partitions(&meta, topic, settings.topic(topic).partitions)?;
+            for partition in 0..partitions {
+                let log = Log::open(&database, &meta, topic, Partition(partition), &settings)?;
+                topics[topic.index()].push(log);
+            }
+        }
+        let retention = Topic::ALL.map(|topic| settings.topic(topic).retention);
+        Ok(Shared {
+            path,
+            queue: Queue::new(settings.pending_bytes_max),
+            settings,
+            free_bytes,
+            groups: Mutex::default(),
+            arrivals: Arrivals::default(),
+            retention: Mutex::new(retention),
+            writing: Mutex::default(),
+            failure: Mutex::default(),
+            topics,
+            meta,
+            state,
+            database,
+        })
+    }
+
+    /// Asks for the free space, and refuses to go on with too little. Returns what is free.
+    pub(super) fn check_disk(&self) -> Result<u64, BusError> {
+        let reserve_bytes = self.settings.disk_reserve_bytes;
+        let free_bytes = (self.free_bytes)()
+            .map_err(|error| BusError::storage("asking for the free space", error))?;
+        if free_bytes < reserve_bytes {
+            let path = self.path.clone();
+            return Err(BusError::DiskLow { path, free_bytes, reserve_bytes });
+        }
+        Ok(free_bytes)
+    }
+
+    pub(super) fn logs(&self, topic: Topic) -> &[Log] {
+        &self.topics[topic.index()]
+    }
+
+    pub(super) fn log(&self, topic: Topic, partition: Partition) -> Result<&Log, BusError> {
+        self.logs(topic).get(partition.0 as usize).ok_or(BusError::NoPartition { topic, partition })
+    }
+}
+
+impl Log {
+    fn open(
+        database: &Database,
+        meta: &Keyspace,
+        topic: Topic,
+        partition: Partition,
+        settings: &Settings,
+    ) -> Result<Self, BusError> {
+        let failed = |source| BusError::storage("opening a partition", source);
+        let options = || {
+            // Entries are compressed already, and are found by ranges, never by a filter.
+            KeyspaceCreateOptions::default()
+                .max_memtable_size(settings.memtable_bytes_max)
+                .data_block_compression_policy(fjall::config::CompressionPolicy::disabled())
+                .filter_policy(fjall::config::FilterPolicy::disabled())
+        };
+        let entries =
+            database.keyspace(&keys::keyspace(topic, partition), options).map_err(failed)?;
+        let begin = get_u64(meta, &keys::begin(topic, partition))?.unwrap_or(0);
+        let mut segments = Segments::default();
+        let prefix = keys::segments(topic, partition);
+        for guard in meta.prefix(&prefix) {
+            let (key, value) = guard.into_inner().map_err(failed)?;
+            let last = key.strip_prefix(prefix.as_slice()).and_then(keys::entry_last);
+            let segment = last.and_then(|last| Segment::decode(last, &value));
+            segments.restore(segment.ok_or_else(|| damaged_meta(&key))?);
+        }
+        // What came after the last closed segment is little; its times and sizes are read again.
+        let from = segments.last_closed().map_or(Offset(0), |last| Offset(last.0 + 1));
+        let mut end = from.max(Offset(begin));
+        let mut at = from;
+        while let Some(guard) = entries.range(keys::entry(at)..).next() {
+            let (last, time, bytes) = match guard.into_inner() {
+                Ok((key, value)) => {
+                    let last = keys::entry_last(&key).ok_or_else(|| damaged_meta(&key))?;
+                    // A damaged entry has no time of its own; its reader will report it.
+                    let time = entry::decode(&value, last)
+                        .map_or(Timestamp::EPOCH, |(header, _)| header.timestamp);
+                    (last, time, value.len() as u64)
+                }
+                Err(error) if is_damage(&error) => {
+                    let next = next_readable(&entries, at, Offset(u64::MAX))?;
+                    (Offset(next.0 - 1), Timestamp::EPOCH, 0)
+                }
+                Err(error) => return Err(failed(error)),
+            };
+            at = Offset(last.0 + 1);
+            end = end.max(at);
+            if last.0 >= begin {
+                segments.add(last, time, bytes);
+            }
+        }
+        Ok(Log {
+            topic,
+            partition,
+            entries,
+            segments: Mutex::new(segments),
+            begin: AtomicU64::new(begin),
+            end: AtomicU64::new(end.0),
+        })
+    }
+
+    pub(super) fn begin(&self) -> Offset {
+        Offset(self.begin.load(Ordering::Acquire))
+    }
+
+    pub(super) fn end(&self) -> Offset {
+        Offset(self.end.load(Ordering::Acquire))
+    }
+
+    pub(super) fn set_begin(&self, begin: Offset) {
+        self.begin.store(begin.0, Ordering::Release);
+    }
+
+    pub(super) fn set_end(&self, end: Offset) {
+        self.end.store(end.0, Ordering::Release);
+    }
+
+    /// Reads from `from`, which is within the partition, until the batch is full or `end`.
+    fn read(
+        &self,
+        mut from: Offset,
+        end: Offset,
+        limits: &PollLimits,
+        batch: &mut Batch,
+    ) -> Result<Offset, BusError> {
+        let Log { topic, partition, .. } = *self;
+        for guard in self.entries.range(keys::entry(from)..) {
+            if batch.is_enough(limits) || from >= end {
+                return Ok(from);
+            }
+            let (key, value) = match guard.into_inner() {
+                Ok(found) => found,
+                Err(error) if is_damage(&error) => {
+                    // The key is unknown, so where the damage ends must be searched.
+                    let next = next_readable(&self.entries, from, end)?;
+                    let what = format!("a block of the store: {error}");
+                    batch.push_gap(gap(self, from, next, what));
+                    return Ok(next);
+                }
+                Err(error) => return Err(BusError::storage("reading records", error)),
+            };
+            let (last, decoded) = read_entry(&key, &value, from);
+            let next = Offset(last.0 + 1);
+            if next > end {
+                // Written, and not acknowledged yet.
+                return Ok(from);
+            }
+            let read = decoded.and_then(|(header, value)| {
+                if header.first > from {
+                    let what = "entries are missing from the store".to_owned();
+                    batch.push_gap(gap(self, from, header.first, what));
+                }
+                header.read_into(value, (topic, partition), from, limits, batch)
+            });
+            match read {
+                Ok(reached) => from = reached,
+                Err(what) => {
+                    batch.push_gap(gap(self, from, next, what));
+                    from = next;
+                }
+            }
+            if from < next {
+                return Ok(from);
+            }
+        }
+        if from < end && !batch.is_enough(limits) {
+            let what = "entries are missing from the end of the store".to_owned();
+            batch.push_gap(gap(self, from, end, what));
+            return Ok(end);
+        }
+        Ok(from)
+    }
+}
+
+/// The smallest offset above `from`, which is damaged, at which reading works again, or `end`.
+fn next_readable(entries: &Keyspace, from: Offset, end: Offset) -> Result<Offset, BusError> {
+    let is_readable = |offset: u64| match entries.range(keys::entry(Offset(offset))..).next() {
+        None => Ok(true),
+        Some(guard) => match guard.into_inner() {
+            Ok(_) => Ok(true),
+            Err(error) if is_damage(&error) => Ok(false),
+            Err(error) => Err(BusError::storage("reading records", error)),
+        },
+    };
+    // A damaged block is a run of offsets, so both searches see "damaged" first and "readable"
+    // after it.
+    let (mut damaged, mut step) = (from.0, 1_u64);
+    let mut readable = loop {
+        let probe = damaged.saturating_add(step).min(end.0);
+        if probe == end.0 || is_readable(probe)? {
+            break probe;
+        }
+        (damaged, step) = (probe, step.saturating_mul(2));
+    };
+    while damaged + 1 < readable {
+        let middle = damaged + (readable - damaged) / 2;
+        if is_readable(middle)? { readable = middle } else { damaged = middle }
+    }
+    Ok(Offset(readable))
+}
+
+impl Store for Shared {
+    fn generation(&self, group: &str) -> Result<u64, BusError> {
+        if self.queue.is_closed() {
+            return Err(BusError::Closed);
+        }
+        Ok(lock(&self.groups).generation(group))
+    }
+
+    fn assignment(&self, group: &str, member: Member) -> (u64, Vec<(Topic, Partition)>) {
+        let groups = lock(&self.groups);
+        let partitions = |topic| self.logs(topic).len() as u32;
+        (groups.generation(group), groups.assignment(group, member, partitions))
+    }
+
+    fn leave(&self, group: &str, member: Member) {
+        {
+            // Not while a commit is being written: it was checked against the old generation.
+            let _writing = lock(&self.writing);
+            lock(&self.groups).leave(group, member);
+        }
+        self.arrivals.notify();
+    }
+
+    fn committed(
+        &self,
+        group: &str,
+        topic: Topic,
+        partition: Partition,
+    ) -> Result<Option<Offset>, BusError> {
+        Ok(get_u64(&self.meta, &keys::committed(group, topic, partition))?.map(Offset))
+    }
+
+    fn read(
+        &self,
+        topic: Topic,
+        partition: Partition,
+        from: Offset,
+        limits: &PollLimits,
+        batch: &mut Batch,
+    ) -> Result<Offset, BusError> {
+        let log = self.log(topic, partition)?;
+        // The end first: retention moves the beginning, and never past an end that was seen later.
+        let end = log.end();
+        let begin = log.begin();
+        let start = from.max(begin);
+        if start > from {
+            let reason = GapReason::Retention;
+            batch.push_gap(Gap { topic, partition, first: from, next: start, reason });
+        }
+        if start >= end {
+            return Ok(start);
+        }
+        log.read(start, end, limits, batch)
+    }
+
+    fn arrivals(&self) -> &Arrivals {
+        &self.arrivals
+    }
+
+    fn commit(&self, commit: Commit<'_>) -> Result<(), BusError> {
+        let Commit { group, generation, offsets, output } = commit;
+        for topic in Topic::ALL {
+            too_large(topic, output.records(topic), self.settings.record_bytes_max)
+                .inspect_err(count_refused)?;
+        }
+        let (sender, receiver) = mpsc::sync_channel(1);
+        self.queue.push_waiting(Request::Commit(Box::new(CommitRequest {
+            group: group.to_owned(),
+            generation,
+            offsets,
+            output: std::mem::take(output),
+            done: sender,
+        })));
+        let (returned, result) = receiver.recv().map_err(|_| BusError::Closed)?;
+        *output = returned;
+        result
+    }
+
+    fn state_get(
+        &self,
+        group: &str,
+        partition: Partition,
+        key: &[u8],
+    ) -> Result<Option<Vec<u8>>, BusError> {
+        let value = self
+            .state
+            .get(keys::state(group, partition, key))
+            .map_err(|error| BusError::storage("reading state", error))?;
+        Ok(value.map(|value| value.to_vec()))
+    }
+
+    fn state_scan(
+        &self,
+        group: &str,
+        partition: Partition,
+        prefix: &[u8],
+        each: &mut StateVisitor<'_>,
+    ) -> Result<(), BusError> {
+        let start = keys::state(group, partition, &[]).len();
+        for guard in self.state.prefix(keys::state(group, partition, prefix)) {
+            let (key, value) =
+                guard.into_inner().map_err(|error| BusError::storage("reading state", error))?;
+            each(partition, key.get(start..).unwrap_or_default(), &value);
+        }
+        Ok(())
+    }
+}
+
+fn open_database(path: &std::path::Path, settings: &Settings) -> Result<Database, BusError> {
+    // Journals that are not yet in tables: 64 MiB is the least that fjall takes. What they hold is
+    // replayed at the next start.
+    const JOURNAL_BYTES_MAX: u64 = 64 * 1024 * 1024;
+    // Enough for one flush and one compaction beside it.
+    const WORKERS: usize = 2;
+
+    Database::builder(path)
+        .cache_size(settings.cache_bytes)
+        .max_journaling_size(JOURNAL_BYTES_MAX)
+        .worker_threads(WORKERS)
+        .journal_compression(fjall::CompressionType::None)
+        .open()
+        .map_err(|error| match error {
+            fjall::Error::Locked => BusError::InUse { path: path.to_owned() },
+            error => BusError::Open { path: path.to_owned(), reason: error.to_string() },
+        })
+}
+
+/// The partitions that a topic has: what the folder was made with counts, because keys and state are
+/// bound to it.
+fn stored_partitions(meta: &Keyspace, topic: Topic, wanted: u32) -> Result<u32, BusError> {
+    let key = keys::partitions(topic);
+    let wanted = wanted.max(1);
+    match get_u64(meta, &key)?.map(|stored| u32::try_from(stored).unwrap_or(u32::MAX)) {
+        Some(stored) => {
+            if stored != wanted {
+                tracing::warn!(%topic, stored, wanted,
+                    "the number of partitions cannot be changed in an existing data folder");
+            }
+            Ok(stored)
+        }
+        None => {
+            // Not synced: whatever is synced later is behind it in the journal.
+            meta.insert(key, u64::from(wanted).to_le_bytes())
+                .map_err(|error| BusError::storage("storing the number of partitions", error))?;
+            Ok(wanted)
+        }
+    }
+}
+
+pub(super) fn get_u64(meta: &Keyspace, key: &[u8]) -> Result<Option<u64>, BusError> {
+    let value = meta.get(key).map_err(|error| BusError::storage("reading an offset", error))?;
+    match value {
+        None => Ok(None),
+        Some(value) => match (*value).try_into() {
+            Ok(bytes) => Ok(Some(u64::from_le_bytes(bytes))),
+            Err(_) => Err(damaged_meta(key)),
+        },
+    }
+}
+
+/// How each write is made durable. The journal's length is allocated ahead and its metadata is synced
+/// when it is, so `fdatasync`, which also syncs what is needed to read the data back, is enough.
+pub(super) const DURABILITY: PersistMode = PersistMode::SyncData;
+
+type Decoded<'a> = Result<(entry::Header, &'a [u8]), String>;
+
+fn read_entry<'a>(key: &[u8], value: &'a [u8], from: Offset) -> (Offset, Decoded<'a>) {
+    match keys::entry_last(key) {
+        Some(last) => (last, entry::decode(value, last)),
+        None => (from, Err(format!("the key of an entry has {} bytes", key.len()))),
+    }
+}
+
+fn gap(log: &Log, first: Offset, next: Offset, what: String) -> Gap {
+    let reason = GapReason::Corrupt(what);
+    Gap { topic: log.topic, partition: log.partition, first, next, reason }
+}
+
+/// Whether reading failed because of what is on the disk, rather than because of the disk.
+fn is_damage(error: &fjall::Error) -> bool {
+    match error {
+        fjall::Error::Io(error) => is_bad_data(error),
+        fjall::Error::Storage(fjall::LsmError::Io(error)) => is_bad_data(error),
+        fjall::Error::Storage(_) | fjall::Error::Decompress(_) | fjall::Error::InvalidTag(_) => {
+            true
+        }
+        _ => false,
+    }
+}
+
+fn is_bad_data(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::InvalidData)
+}
+
+fn damaged_meta(key: &[u8]) -> BusError {
+    let what = format!("the value of {:?} is damaged", String::from_utf8_lossy(key));
+    BusError::storage("reading what the log knows of itself", std::io::Error::other(what))
+}

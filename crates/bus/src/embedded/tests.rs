@@ -1,0 +1,365 @@
+//! Tests of what the public interface cannot reach: damage on the disk, a disk without space, and
+//! the memory and the files that are given back.
+
+use std::fs::OpenOptions;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Instant;
+
+use fjall::AbstractTree;
+use tempfile::TempDir;
+
+use super::*;
+use crate::{Batch, Gap, GapReason, Partition, PollLimits, Polled};
+
+const ONE: Partition = Partition(0);
+
+#[test]
+fn a_torn_batch_at_the_end_of_the_journal_is_cut_off() {
+    for damage in [Damage::Truncate, Damage::Zero, Damage::Flip] {
+        let folder = tempfile::tempdir().unwrap();
+        let bus = open(&folder);
+        append(&bus, 0..10);
+        let end = journal_end(&folder);
+        append(&bus, 10..20);
+        let torn_end = journal_end(&folder);
+        bus.close();
+        drop(bus);
+        damage.apply(&journal(&folder), end, torn_end);
+
+        let bus = open(&folder);
+        assert_eq!(read(&bus), (numbers(0..10), vec![]), "{damage:?}");
+        append(&bus, 20..30);
+        drop(bus);
+        let expected: Vec<u64> = (0..10).chain(20..30).collect();
+        assert_eq!(read(&open(&folder)), (expected, vec![]), "{damage:?}");
+    }
+}
+
+#[test]
+fn damage_before_acknowledged_records_is_not_cut_off_but_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let bus = open(&folder);
+    append(&bus, 0..10);
+    let end = journal_end(&folder);
+    append(&bus, 10..20);
+    let damaged_end = journal_end(&folder);
+    append(&bus, 20..30);
+    drop(bus);
+    Damage::Flip.apply(&journal(&folder), end, damaged_end);
+    let refused = EmbeddedBus::open(folder.path(), settings()).map(|_| ());
+    let message = refused.unwrap_err().to_string();
+    assert!(message.contains("damaged at byte"), "{message}");
+}
+
+#[test]
+fn making_that_was_interrupted_starts_again() {
+    for marker in [None, Some("")] {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("keyspaces")).unwrap();
+        std::fs::write(folder.path().join("0.jnl"), [0; 100]).unwrap();
+        if let Some(marker) = marker {
+            std::fs::write(folder.path().join("version"), marker).unwrap();
+        }
+        let bus = open(&folder);
+        append(&bus, 0..3);
+        assert_eq!(read(&bus), (numbers(0..3), vec![]));
+    }
+}
+
+#[test]
+fn damaged_records_are_skipped_named_and_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let bus = open(&folder);
+    for start in (0..100).step_by(10) {
+        append(&bus, start..start + 10);
+    }
+    let log = &bus.0.shared.logs(Topic::Raw)[0];
+    log.entries.rotate_memtable_and_wait().unwrap();
+    append(&bus, 100..110);
+    drop(bus);
+    // The entry with the numbers 50 to 59 is not compressed, so its text is in the table.
+    let needle = b"number 55 ";
+    let table = files_under(folder.path().join("keyspaces"))
+        .into_iter()
+        .find(|path| find(&std::fs::read(path).unwrap(), needle).is_some())
+        .expect("a table has the text");
+    let place = find(&std::fs::read(&table).unwrap(), needle).unwrap() as u64;
+    Damage::Flip.apply(&table, place, place + 4);
+
+    let (read, gaps) = read(&open(&folder));
+    assert_eq!(gaps.len(), 1, "{gaps:?}");
+    let Gap { first, next, reason, .. } = &gaps[0];
+    assert!(matches!(reason, GapReason::Corrupt(_)), "{reason:?}");
+    let missing = first.0..next.0;
+    assert!(missing.contains(&55), "{missing:?}");
+    let expected: Vec<u64> = (0..110).filter(|number| !missing.contains(number)).collect();
+    assert_eq!(read, expected);
+    assert!(!missing.is_empty() && missing.end <= 100, "what is in other tables is read");
+}
+
+#[test]
+fn a_full_disk_is_refused_and_recovers_by_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let free = Arc::new(AtomicU64::new(1000));
+    let settings = Settings { disk_reserve_bytes: 1000, ..settings() };
+    let told = Arc::clone(&free);
+    let free_bytes = Box::new(move || Ok(told.load(Ordering::Relaxed)));
+    let bus = EmbeddedBus::open_with(folder.path(), settings, free_bytes).unwrap();
+    append(&bus, 0..1);
+    free.store(999, Ordering::Relaxed);
+    // Enough space is believed in for a moment.
+    std::thread::sleep(Duration::from_millis(300));
+    let mut records = Records::new();
+    records.push(b"k", &[], b"number 1 ");
+    let refused = bus.append(Topic::Raw, &mut records).unwrap_err();
+    assert!(matches!(refused, BusError::DiskLow { free_bytes: 999, .. }), "{refused}");
+    assert!(refused.is_transient());
+    assert!(bus.health().is_err());
+    assert_eq!(records.len(), 1, "they are left to be sent again");
+    free.store(1000, Ordering::Relaxed);
+    bus.append(Topic::Raw, &mut records).unwrap();
+    assert!(bus.health().is_ok());
+    assert_eq!(read(&bus), (numbers(0..2), vec![]));
+}
+
+#[test]
+fn a_folder_in_use_or_unusable_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let bus = open(&folder);
+    let second = EmbeddedBus::open(folder.path(), settings()).map(|_| ());
+    assert!(matches!(second, Err(BusError::InUse { .. })), "{second:?}");
+    append(&bus, 0..1);
+    drop(bus);
+    drop(open(&folder));
+
+    let file = folder.path().join("file");
+    std::fs::write(&file, b"").unwrap();
+    let below_a_file = EmbeddedBus::open(file.join("data"), settings()).map(|_| ());
+    let message = below_a_file.unwrap_err().to_string();
+    assert!(message.starts_with("cannot open the data folder"), "{message}");
+}
+
+#[test]
+fn retention_by_age_keeps_what_is_young_and_survives_reopening() {
+    let folder = tempfile::tempdir().unwrap();
+    let now_ms = Arc::new(AtomicI64::new(1_000_000_000_000));
+    let clock = Arc::clone(&now_ms);
+    let settings = Settings {
+        clock: Arc::new(move || Timestamp::from_millis(clock.load(Ordering::Relaxed))),
+        ..settings()
+    };
+    let reopen = || EmbeddedBus::open(folder.path(), settings.clone()).unwrap();
+    let age = |seconds| Retention { age: Some(Duration::from_secs(seconds)), bytes: None };
+    let mut bus = reopen();
+    bus.set_retention(Topic::Raw, age(3600)).unwrap();
+    for minute in 0..10 {
+        append(&bus, minute * 10..minute * 10 + 10);
+        now_ms.fetch_add(60_000, Ordering::Relaxed);
+        if minute == 4 {
+            drop(bus);
+            bus = reopen();
+        }
+    }
+    // The first were appended 10 minutes ago.
+    assert_eq!(bus.enforce_retention().unwrap(), 0);
+    bus.set_retention(Topic::Raw, age(6 * 60 + 30)).unwrap();
+    let removed = bus.enforce_retention().unwrap();
+    assert!((20..=40).contains(&removed), "{removed}");
+    drop(bus);
+
+    let bus = reopen();
+    let extent = bus.extents(Topic::Raw).unwrap()[0];
+    assert_eq!((extent.begin.0, extent.end.0), (removed, 100));
+    let (read_numbers, gaps) = read(&bus);
+    assert_eq!(read_numbers, numbers(removed..100));
+    assert_eq!(gaps[0].reason, GapReason::Retention);
+
+    // A partition where everything is too old still knows how far it came.
+    now_ms.fetch_add(86_400_000, Ordering::Relaxed);
+    bus.set_retention(Topic::Raw, age(3600)).unwrap();
+    assert_eq!(bus.enforce_retention().unwrap(), 100 - removed);
+    drop(bus);
+    let bus = reopen();
+    let extent = bus.extents(Topic::Raw).unwrap()[0];
+    assert_eq!((extent.begin.0, extent.end.0, extent.bytes), (100, 100, 0));
+    append(&bus, 100..101);
+    assert_eq!(read(&bus).0, [100]);
+}
+
+#[test]
+fn retention_gives_the_disk_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let bus = EmbeddedBus::open(
+        folder.path(),
+        Settings { memtable_bytes_max: 1024 * 1024, ..settings() },
+    )
+    .unwrap();
+    let mut records = Records::new();
+    for _ in 0..40 {
+        let value: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..)).take(1_000_000).collect();
+        records.push(b"k", &[], &value);
+        bus.append(Topic::Raw, &mut records).unwrap();
+    }
+    let entries = &bus.0.shared.logs(Topic::Raw)[0].entries;
+    entries.rotate_memtable_and_wait().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while entries.disk_space() < 40_000_000 {
+        assert!(Instant::now() < deadline, "{} bytes are in tables", entries.disk_space());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    bus.set_retention(Topic::Raw, Retention { age: None, bytes: Some(5_000_000) }).unwrap();
+    let removed = bus.enforce_retention().unwrap();
+    assert!((33..=35).contains(&removed), "{removed}");
+    assert!(entries.disk_space() < 9_000_000, "{}", entries.disk_space());
+    // Everything goes but the table with the newest entry.
+    bus.set_retention(Topic::Raw, Retention { age: None, bytes: Some(0) }).unwrap();
+    bus.enforce_retention().unwrap();
+    assert!(entries.tree.table_count() >= 1);
+    assert!(entries.disk_space() < 4_000_000, "{}", entries.disk_space());
+}
+
+#[test]
+fn an_idle_partition_gives_its_memory_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings { memtables_bytes_max: 1_000_000, ..settings() };
+    let bus = EmbeddedBus::open(folder.path(), settings).unwrap();
+    let mut records = Records::new();
+    let value: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..)).take(3_000_000).collect();
+    records.push(b"k", &[], &value);
+    bus.append(Topic::Raw, &mut records).unwrap();
+    let entries = &bus.0.shared.logs(Topic::Raw)[0].entries;
+    assert!(entries.tree.active_memtable().size() > 3_000_000);
+    Maintenance::new(&bus.0.shared).tick(&bus.0.shared);
+    assert!(entries.tree.active_memtable().size() < 1_000_000);
+}
+
+#[test]
+fn the_partitions_of_a_folder_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    append(&open(&folder), 0..3);
+    let mut settings = settings();
+    settings.topic_mut(Topic::Raw).partitions = 8;
+    let bus = EmbeddedBus::open(folder.path(), settings).unwrap();
+    assert_eq!(bus.partitions(Topic::Raw), 1);
+    assert_eq!(read(&bus), (numbers(0..3), vec![]));
+}
+
+#[test]
+fn more_than_a_journal_survives_reopening() {
+    let folder = tempfile::tempdir().unwrap();
+    let bus = open(&folder);
+    let filler = vec![b'x'; 1_000_000];
+    let mut records = Records::new();
+    for number in 0..100 {
+        records.push(b"k", &[], &[format!("number {number} ").as_bytes(), &filler].concat());
+        bus.append(Topic::Raw, &mut records).unwrap();
+    }
+    assert!(bus.0.shared.database.journal_count() < 4);
+    drop(bus);
+    assert_eq!(read(&open(&folder)), (numbers(0..100), vec![]));
+}
+
+/// One partition, no compression, no reserve.
+fn settings() -> Settings {
+    let mut settings =
+        Settings { compression: Compression::None, disk_reserve_bytes: 0, ..Settings::default() };
+    settings.topic_mut(Topic::Raw).partitions = 1;
+    settings
+}
+
+fn open(folder: &TempDir) -> EmbeddedBus {
+    EmbeddedBus::open(folder.path(), settings()).unwrap()
+}
+
+fn append(bus: &EmbeddedBus, numbers: std::ops::Range<u64>) {
+    let mut records = Records::new();
+    for number in numbers {
+        let value = format!("number {number} {}", "of a record. ".repeat(40));
+        records.push(b"k", &[], value.as_bytes());
+    }
+    bus.append(Topic::Raw, &mut records).unwrap();
+}
+
+fn numbers(range: std::ops::Range<u64>) -> Vec<u64> {
+    range.collect()
+}
+
+/// All numbers in `raw`, and what is missing.
+fn read(bus: &EmbeddedBus) -> (Vec<u64>, Vec<Gap>) {
+    let mut consumer = bus.consumer("reader", &[Topic::Raw]).unwrap();
+    let limits = PollLimits { wait: Duration::ZERO, ..PollLimits::default() };
+    let (mut batch, mut numbers, mut gaps) = (Batch::new(), Vec::new(), Vec::new());
+    loop {
+        match consumer.poll(&limits, &mut batch).unwrap() {
+            Polled::Reassigned => continue,
+            Polled::Nothing => return (numbers, gaps),
+            Polled::Records => {}
+        }
+        gaps.extend_from_slice(batch.gaps());
+        for record in batch.iter() {
+            assert_eq!(record.partition, ONE);
+            let number = record.value.split(|byte| *byte == b' ').nth(1).unwrap();
+            numbers.push(std::str::from_utf8(number).unwrap().parse().unwrap());
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Damage {
+    /// The file ends within the range.
+    Truncate,
+    /// Half of the range never reached the disk.
+    Zero,
+    /// One bit of the range is another.
+    Flip,
+}
+
+impl Damage {
+    fn apply(self, file: &Path, start: u64, end: u64) {
+        let middle = start + (end - start) / 2;
+        let mut file = OpenOptions::new().read(true).write(true).open(file).unwrap();
+        match self {
+            Damage::Truncate => file.set_len(middle).unwrap(),
+            Damage::Zero => {
+                file.seek(SeekFrom::Start(middle)).unwrap();
+                let zeros = vec![0; (end - middle) as usize / 2];
+                file.write_all(&zeros).unwrap();
+            }
+            Damage::Flip => {
+                let mut byte = [0];
+                file.seek(SeekFrom::Start(middle)).unwrap();
+                file.read_exact(&mut byte).unwrap();
+                file.seek(SeekFrom::Start(middle)).unwrap();
+                file.write_all(&[byte[0] ^ 4]).unwrap();
+            }
+        }
+    }
+}
+
+fn journal(folder: &TempDir) -> PathBuf {
+    folder.path().join("0.jnl")
+}
+
+/// Where the journal's batches end and its reserved zeros begin.
+fn journal_end(folder: &TempDir) -> u64 {
+    let bytes = std::fs::read(journal(folder)).unwrap();
+    bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1)
+}
+
+fn files_under(folder: PathBuf) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { folders.push(path) } else { files.push(path) }
+        }
+    }
+    files
+}
+
+fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
+    bytes.windows(needle.len()).position(|window| window == needle)
+}
