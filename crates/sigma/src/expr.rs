@@ -83,10 +83,10 @@ pub enum Piece {
     Any,
 }
 
-/// A regular expression, as written, with its flags.
+/// A regular expression with its flags.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Regex {
-    /// The expression, already accepted by the `regex` crate within our size limit.
+    /// The expression in the `regex` crate's syntax, accepted by it within our size limit.
     pub source: String,
     /// `|re|i`: letter case does not count.
     pub ignore_case: bool,
@@ -146,4 +146,28 @@ pub enum TimePart {
     Month,
     /// Four digits.
     Year,
+}
+
+impl Expr {
+    /// How many nodes it has.
+    pub fn size(&self) -> usize {
+        match self {
+            Expr::And(parts) | Expr::Or(parts) => 1 + parts.iter().map(Expr::size).sum::<usize>(),
+            Expr::Not(part) | Expr::Selection(_, part) => 1 + part.size(),
+            Expr::Atom(_) => 1,
+        }
+    }
+
+    /// Calls `each` for every atom, in order.
+    pub fn for_each_atom<'a>(&'a self, each: &mut impl FnMut(&'a Atom)) {
+        match self {
+            Expr::And(parts) | Expr::Or(parts) => {
+                for part in parts {
+                    part.for_each_atom(each);
+                }
+            }
+            Expr::Not(part) | Expr::Selection(_, part) => part.for_each_atom(each),
+            Expr::Atom(atom) => each(atom),
+        }
+    }
 }
