@@ -1,0 +1,454 @@
+//! Statistics over columns, without reading documents.
+//!
+//! Documents are taken a block at a time. A group's key is a few small numbers (ordinals of
+//! dictionaries, or numbers given out to values as they are met), and only when a segment is done
+//! are they turned into values and handed to [`Groups`], which merges segments and gives the table.
+
+use std::collections::HashMap;
+
+use event::Timestamp;
+use foldhash::fast::FixedState;
+use query::{Cell, Function, Groups, Pipe, State, Stats};
+use tantivy::columnar::{Cardinality, Column, DynamicColumn, StrColumn};
+
+use crate::bits::Bits;
+use crate::document::TIME;
+use crate::segment::{Segment, Stop};
+
+/// How many fields a group may have; their codes share 128 bits.
+const KEYS_MAX: usize = 4;
+
+/// How many documents are read from a column at once.
+const BLOCK: usize = 1024;
+
+/// Whether a pipe's statistics can be had from columns alone.
+pub(crate) fn is_columnar(stats: &Stats) -> bool {
+    let fields = stats.by.iter().chain(stats.aggregates.iter().filter_map(|a| a.field.as_ref()));
+    stats.by.len() <= KEYS_MAX
+        && fields.into_iter().all(|field| !query::is_text(field) && !query::is_unsearched(field))
+}
+
+/// Counts the documents of a segment.
+pub(crate) fn count(
+    segment: &Segment<'_>,
+    bits: &Bits,
+    pipe: &Pipe,
+    stats: &Stats,
+    groups_max: usize,
+) -> Result<Groups, Stop> {
+    let mut keys = Vec::new();
+    for (n, field) in stats.by.iter().enumerate() {
+        let cut = (n == 0 && matches!(pipe, Pipe::Timechart { .. })).then_some(pipe);
+        keys.push(Coder::new(segment, field, cut)?);
+    }
+    let mut values = Vec::new();
+    for aggregate in &stats.aggregates {
+        values.push(match &aggregate.field {
+            Some(field) => Some(Coder::new(segment, field, None)?),
+            None => None,
+        });
+    }
+    let mut counter = Counter {
+        functions: stats.aggregates.iter().map(|aggregate| aggregate.function).collect(),
+        groups: HashMap::default(),
+        states: Vec::new(),
+        keys: Vec::new(),
+        groups_max,
+        left_out: false,
+    };
+    let mut docs = Vec::with_capacity(BLOCK);
+    let mut all = bits.iter();
+    loop {
+        docs.clear();
+        docs.extend(all.by_ref().take(BLOCK));
+        if docs.is_empty() {
+            break;
+        }
+        segment.check_time()?;
+        counter.block(&docs, &mut keys, &mut values);
+    }
+    counter.finish(stats, &keys, &values)
+}
+
+/// What one aggregate knows of one group in this segment.
+enum Local {
+    Rows(u64),
+    /// How often each value's code came.
+    Codes(HashMap<u32, u64, FixedState>),
+    /// Numbers go straight into the state.
+    Direct(State),
+}
+
+struct Counter {
+    functions: Vec<Function>,
+    groups: HashMap<u128, u32, FixedState>,
+    /// For each group, one for each aggregate.
+    states: Vec<Local>,
+    keys: Vec<u128>,
+    groups_max: usize,
+    left_out: bool,
+}
+
+impl Counter {
+    fn block(&mut self, docs: &[u32], keys: &mut [Coder], values: &mut [Option<Coder>]) {
+        let singles = keys.iter().all(|key| !key.is_multiple());
+        let mut codes: Vec<Vec<Option<u32>>> = Vec::new();
+        if singles {
+            codes.extend(keys.iter_mut().map(|key| key.block(docs)));
+        }
+        let mut combined = Vec::new();
+        for (n, doc) in docs.iter().enumerate() {
+            combined.clear();
+            combined.push(0u128);
+            if singles {
+                for codes in &codes {
+                    match codes.get(n).copied().flatten() {
+                        Some(code) => {
+                            combined.iter_mut().for_each(|key| *key = *key << 32 | u128::from(code))
+                        }
+                        None => combined.clear(),
+                    }
+                }
+            } else {
+                for key in keys.iter_mut() {
+                    let own = key.codes(*doc);
+                    combined = combined
+                        .iter()
+                        .flat_map(|before| {
+                            own.iter().map(move |code| before << 32 | u128::from(*code))
+                        })
+                        .collect();
+                }
+            }
+            for key in &combined {
+                self.add(*key, *doc, values);
+            }
+        }
+    }
+
+    fn add(&mut self, key: u128, doc: u32, values: &mut [Option<Coder>]) {
+        let width = self.functions.len();
+        let group = match self.groups.get(&key) {
+            Some(group) => *group as usize,
+            None => {
+                if self.keys.len() >= self.groups_max {
+                    self.left_out = true;
+                    return;
+                }
+                let group = self.keys.len();
+                self.keys.push(key);
+                self.groups.insert(key, u32::try_from(group).unwrap_or(u32::MAX));
+                for (function, coder) in self.functions.iter().zip(values.iter()) {
+                    self.states.push(match coder {
+                        None => Local::Rows(0),
+                        Some(coder) if coder.is_number() => Local::Direct(State::new(*function)),
+                        Some(_) => Local::Codes(HashMap::default()),
+                    });
+                }
+                group
+            }
+        };
+        let states = self.states.iter_mut().skip(group * width).take(width);
+        for ((state, function), coder) in states.zip(&self.functions).zip(values) {
+            match (state, coder) {
+                (Local::Rows(count), _) => *count += 1,
+                (Local::Codes(counts), Some(coder)) => {
+                    for code in coder.codes(doc) {
+                        *counts.entry(code).or_default() += 1;
+                    }
+                }
+                (Local::Direct(state), Some(coder)) => {
+                    coder.numbers(doc, |cell| state.add(*function, &cell, 1));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn finish(
+        self,
+        stats: &Stats,
+        keys: &[Coder],
+        values: &[Option<Coder>],
+    ) -> Result<Groups, Stop> {
+        let mut groups = Groups::new(&stats.aggregates, self.groups_max);
+        let code_of = |key: u128, n: usize| (key >> (32 * (keys.len() - 1 - n))) as u32;
+        let mut names = Vec::with_capacity(keys.len());
+        for (n, coder) in keys.iter().enumerate() {
+            names.push(coder.cells(self.keys.iter().map(|key| code_of(*key, n)).collect())?);
+        }
+        let width = self.functions.len().max(1);
+        let mut value_names: Vec<HashMap<u32, Cell, FixedState>> = Vec::new();
+        for (n, coder) in values.iter().enumerate() {
+            let mut used = Vec::new();
+            for state in self.states.iter().skip(n).step_by(width) {
+                if let Local::Codes(counts) = state {
+                    used.extend(counts.keys().copied());
+                }
+            }
+            value_names.push(match coder {
+                Some(coder) => coder.cells(used)?,
+                None => HashMap::default(),
+            });
+        }
+        let mut states = self.states.into_iter();
+        for key in &self.keys {
+            let cells = names
+                .iter()
+                .enumerate()
+                .map(|(n, names)| names.get(&code_of(*key, n)).cloned().unwrap_or_default())
+                .collect();
+            let finished = self
+                .functions
+                .iter()
+                .zip(&value_names)
+                .zip(states.by_ref())
+                .map(|((function, names), local)| match local {
+                    Local::Rows(count) => State::Count(count),
+                    Local::Direct(state) => state,
+                    Local::Codes(counts) => {
+                        let mut state = State::new(*function);
+                        for (code, times) in counts {
+                            if let Some(cell) = names.get(&code) {
+                                state.add(*function, cell, times);
+                            }
+                        }
+                        state
+                    }
+                })
+                .collect();
+            groups.merge(cells, finished);
+        }
+        if self.left_out {
+            groups.set_overflowed();
+        }
+        Ok(groups)
+    }
+}
+
+/// Turns the values of a field into small numbers, and back.
+struct Coder {
+    columns: Vec<Source>,
+    /// Cuts times to steps.
+    cut: Option<Pipe>,
+    /// The codes given out, unless codes are the ordinals of the one dictionary.
+    given: HashMap<(u8, u64), u32, FixedState>,
+    origins: Vec<(u8, u64)>,
+}
+
+enum Source {
+    Text(StrColumn),
+    Int(Column<i64>),
+    Uint(Column<u64>),
+    Float(Column<f64>),
+    Bool(Column<bool>),
+    Date(Column<tantivy::DateTime>),
+    /// `@timestamp`, which every document has.
+    Time(Column<i64>),
+}
+
+impl Coder {
+    fn new(segment: &Segment<'_>, field: &str, cut: Option<&Pipe>) -> Result<Coder, Stop> {
+        let mut columns = Vec::new();
+        if field == TIME {
+            columns.push(Source::Time(segment.columns.time.clone()));
+        }
+        // A step of time wants times only.
+        if cut.is_none() {
+            for column in segment.columns.open(field)? {
+                columns.push(match column {
+                    DynamicColumn::Str(column) => Source::Text(column),
+                    DynamicColumn::I64(column) => Source::Int(column),
+                    DynamicColumn::U64(column) => Source::Uint(column),
+                    DynamicColumn::F64(column) => Source::Float(column),
+                    DynamicColumn::Bool(column) => Source::Bool(column),
+                    DynamicColumn::DateTime(column) => Source::Date(column),
+                    DynamicColumn::IpAddr(_) | DynamicColumn::Bytes(_) => continue,
+                });
+            }
+        }
+        Ok(Coder { columns, cut: cut.cloned(), given: HashMap::default(), origins: Vec::new() })
+    }
+
+    fn is_multiple(&self) -> bool {
+        match self.columns.as_slice() {
+            [] => false,
+            [one] => one.cardinality() == Cardinality::Multivalued,
+            _ => true,
+        }
+    }
+
+    /// Whether values are numbers or times of one type.
+    fn is_number(&self) -> bool {
+        matches!(self.columns.as_slice(), [one] if !matches!(one, Source::Text(_)))
+    }
+
+    /// The codes of a block of documents, of a field with at most one value in each.
+    fn block(&mut self, docs: &[u32]) -> Vec<Option<u32>> {
+        if let [Source::Text(column)] = self.columns.as_slice() {
+            let mut ords = vec![None; docs.len()];
+            column.ords().first_vals(docs, &mut ords);
+            return ords
+                .into_iter()
+                .map(|ord| ord.and_then(|ord| u32::try_from(ord).ok()))
+                .collect();
+        }
+        let [column] = self.columns.as_slice() else { return vec![None; docs.len()] };
+        let (given, origins, cut) = (&mut self.given, &mut self.origins, &self.cut);
+        // Times come in runs of the same step, and many numbers in runs of the same value.
+        let mut last: Option<(u64, u32)> = None;
+        docs.iter()
+            .map(|doc| {
+                let mut found = None;
+                column.bits(*doc, |bits| found = Some(bits));
+                let bits = match cut {
+                    Some(pipe) => {
+                        let time = Timestamp::from_nanos(found? as i64);
+                        pipe.cut_time(time).as_nanos() as u64
+                    }
+                    None => found?,
+                };
+                if let Some((_, code)) = last.filter(|(before, _)| *before == bits) {
+                    return Some(code);
+                }
+                let code = *given.entry((0, bits)).or_insert_with(|| {
+                    origins.push((0, bits));
+                    u32::try_from(origins.len() - 1).unwrap_or(u32::MAX)
+                });
+                last = Some((bits, code));
+                Some(code)
+            })
+            .collect()
+    }
+
+    /// The codes of a document's different values.
+    fn codes(&mut self, doc: u32) -> Vec<u32> {
+        if let [Source::Text(column)] = self.columns.as_slice() {
+            let mut codes: Vec<u32> =
+                column.term_ords(doc).filter_map(|ord| u32::try_from(ord).ok()).collect();
+            codes.sort_unstable();
+            codes.dedup();
+            return codes;
+        }
+        let mut raw = Vec::new();
+        for (n, column) in (0u8..).zip(&self.columns) {
+            column.bits(doc, |bits| raw.push((n, bits)));
+        }
+        if let Some(pipe) = &self.cut {
+            for (_, bits) in &mut raw {
+                let time = Timestamp::from_nanos(*bits as i64);
+                *bits = pipe.cut_time(time).as_nanos() as u64;
+            }
+        }
+        raw.sort_unstable();
+        raw.dedup();
+        let (given, origins) = (&mut self.given, &mut self.origins);
+        raw.into_iter()
+            .map(|origin| {
+                *given.entry(origin).or_insert_with(|| {
+                    origins.push(origin);
+                    u32::try_from(origins.len() - 1).unwrap_or(u32::MAX)
+                })
+            })
+            .collect()
+    }
+
+    /// The different numbers of a document.
+    fn numbers(&self, doc: u32, mut each: impl FnMut(Cell)) {
+        let Some(column) = self.columns.first() else { return };
+        let mut seen: Option<u64> = None;
+        let mut more: Vec<u64> = Vec::new();
+        column.bits(doc, |bits| {
+            if seen.is_some_and(|seen| seen == bits) || more.contains(&bits) {
+                return;
+            }
+            match seen {
+                None => seen = Some(bits),
+                Some(_) => more.push(bits),
+            }
+            each(column.cell(bits));
+        });
+    }
+
+    /// What these codes stand for.
+    fn cells(&self, mut codes: Vec<u32>) -> Result<HashMap<u32, Cell, FixedState>, Stop> {
+        codes.sort_unstable();
+        codes.dedup();
+        let mut cells = HashMap::with_capacity_and_hasher(codes.len(), FixedState::default());
+        let mut texts: Vec<(u8, u64, u32)> = Vec::new();
+        let plain = matches!(self.columns.as_slice(), [Source::Text(_)]);
+        for code in codes {
+            let origin = if plain {
+                Some((0, u64::from(code)))
+            } else {
+                self.origins.get(code as usize).copied()
+            };
+            let Some((n, bits)) = origin else { continue };
+            match self.columns.get(usize::from(n)) {
+                Some(Source::Text(_)) => texts.push((n, bits, code)),
+                Some(column) => {
+                    cells.insert(code, column.cell(bits));
+                }
+                None => {}
+            }
+        }
+        texts.sort_unstable();
+        for (n, column) in (0u8..).zip(&self.columns) {
+            let Source::Text(column) = column else { continue };
+            let own: Vec<(u64, u32)> = texts
+                .iter()
+                .filter(|(of, ..)| *of == n)
+                .map(|(_, ord, code)| (*ord, *code))
+                .collect();
+            let ords: Vec<u64> = own.iter().map(|(ord, _)| *ord).collect();
+            let mut codes = own.iter().map(|(_, code)| *code);
+            column.dictionary().sorted_ords_to_term_cb(&ords, |term| {
+                if let Some(code) = codes.next() {
+                    cells.insert(code, Cell::Text(String::from_utf8_lossy(term).into_owned()));
+                }
+            })?;
+        }
+        Ok(cells)
+    }
+}
+
+impl Source {
+    fn cardinality(&self) -> Cardinality {
+        match self {
+            Source::Text(column) => column.ords().get_cardinality(),
+            Source::Int(column) | Source::Time(column) => column.get_cardinality(),
+            Source::Uint(column) => column.get_cardinality(),
+            Source::Float(column) => column.get_cardinality(),
+            Source::Bool(column) => column.get_cardinality(),
+            Source::Date(column) => column.get_cardinality(),
+        }
+    }
+
+    /// The values of a document as 64 bits, which [`Source::cell`] reads back.
+    fn bits(&self, doc: u32, each: impl FnMut(u64)) {
+        match self {
+            Source::Text(column) => column.term_ords(doc).for_each(each),
+            Source::Int(column) | Source::Time(column) => {
+                column.values_for_doc(doc).map(|n| n as u64).for_each(each);
+            }
+            Source::Uint(column) => column.values_for_doc(doc).for_each(each),
+            Source::Float(column) => column.values_for_doc(doc).map(f64::to_bits).for_each(each),
+            Source::Bool(column) => column.values_for_doc(doc).map(u64::from).for_each(each),
+            Source::Date(column) => {
+                let nanos = |time: tantivy::DateTime| time.into_timestamp_nanos() as u64;
+                column.values_for_doc(doc).map(nanos).for_each(each);
+            }
+        }
+    }
+
+    fn cell(&self, bits: u64) -> Cell {
+        match self {
+            Source::Text(_) => Cell::Null,
+            Source::Int(_) => Cell::Int(bits as i64),
+            Source::Uint(_) => i64::try_from(bits).map_or(Cell::Float(bits as f64), Cell::Int),
+            Source::Float(_) => Cell::number(f64::from_bits(bits)),
+            Source::Bool(_) => Cell::Bool(bits == 1),
+            Source::Date(_) | Source::Time(_) => Cell::Time(Timestamp::from_nanos(bits as i64)),
+        }
+    }
+}

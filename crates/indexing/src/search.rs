@@ -1,0 +1,451 @@
+//! Answers queries: prunes partitions, asks segments in parallel, puts their answers together.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use event::Timestamp;
+use query::{Aggregate, Filter, Function, Groups, Pipe, Stats};
+use tantivy::schema::IndexRecordOption;
+use tantivy::{DocSet, TERMINATED, Term};
+
+use crate::bits::Bits;
+use crate::error::IndexError;
+use crate::filter::{in_range, passing};
+use crate::group;
+use crate::index::{Inner, guarded};
+use crate::merge::Merged;
+use crate::metrics;
+use crate::partition::{Kind, Partition};
+use crate::request::{Histogram, Hit, Kinds, Limits, Partial, Results, SearchRequest};
+use crate::segment::{Segment, Stop};
+
+/// Times of documents that are read from their column at once.
+const BLOCK: usize = 1024;
+
+/// Answers queries over an index. Clones are cheap; all can be used at once.
+#[derive(Clone)]
+pub struct Searcher {
+    inner: Arc<Inner>,
+}
+
+impl Searcher {
+    pub(crate) fn new(inner: Arc<Inner>) -> Self {
+        Searcher { inner }
+    }
+
+    /// Answers a request.
+    pub fn search(&self, request: &SearchRequest<'_>) -> Results {
+        let started = Instant::now();
+        let timer = metrics::SEARCH_SECONDS.start_timer();
+        let plan = Plan::new(request, started);
+        let mut partial: Vec<Partial> = self
+            .inner
+            .problems()
+            .into_iter()
+            .map(|problem| Partial::Partition {
+                partition: problem.partition,
+                reason: problem.reason,
+            })
+            .collect();
+        let partitions = self.pruned(request);
+        let work: Vec<(Arc<Partition>, tantivy::Searcher, usize)> = partitions
+            .iter()
+            .flat_map(|partition| {
+                let searcher = partition.searcher();
+                (0..searcher.segment_readers().len())
+                    .map(move |n| (partition.clone(), searcher.clone(), n))
+            })
+            .collect();
+        let histogram = plan.histogram(&work);
+        let found = run(&plan, histogram.as_ref(), &work);
+        let mut all = Merged::new(&plan, histogram);
+        for (n, answer) in found {
+            all.take(n, answer, &mut partial);
+        }
+        let (answer, more) = all.answer(&plan, &work);
+        partial.extend(more);
+        if all.timed_out {
+            partial.push(Partial::Timeout(request.limits.time));
+        }
+        if all.groups.as_ref().is_some_and(Groups::overflowed) || all.groups_left_out {
+            partial.push(Partial::Groups(request.limits.groups));
+        }
+        let facets = all.facets(&plan);
+        timer.observe_duration();
+        Results {
+            answer,
+            total: all.total,
+            took: started.elapsed(),
+            partial,
+            histogram: all.histogram.filter(|histogram| !histogram.counts.is_empty()),
+            facets,
+        }
+    }
+
+    /// The event or alert with this id.
+    ///
+    /// # Errors
+    /// When a partition cannot be read and no other has it.
+    pub fn get(&self, id: &str) -> Result<Option<Hit>, IndexError> {
+        let mut failed = None;
+        for partition in self.inner.partitions().iter().rev() {
+            match guarded(partition.id, || find(partition, id)) {
+                Ok(Some(hit)) => return Ok(Some(hit)),
+                Ok(None) => {}
+                Err(error) => failed = Some(error),
+            }
+        }
+        failed.map_or(Ok(None), Err)
+    }
+
+    /// Partitions of the kinds and days that are asked for.
+    fn pruned(&self, request: &SearchRequest<'_>) -> Vec<Arc<Partition>> {
+        let mut partitions = self.inner.partitions();
+        partitions.retain(|partition| {
+            let id = partition.id;
+            let wanted = match request.kinds {
+                Kinds::Events => id.kind == Kind::Events,
+                Kinds::Alerts => id.kind == Kind::Alerts,
+                Kinds::Both => true,
+            };
+            wanted
+                && request.range.since.is_none_or(|since| since < id.end())
+                && request.range.until.is_none_or(|until| id.start() < until)
+        });
+        partitions
+    }
+}
+
+fn find(partition: &Partition, id: &str) -> Result<Option<Hit>, IndexError> {
+    let wrong = || IndexError::partition(partition.id, "looking up an id");
+    let term = Term::from_field_text(partition.fields.id, id);
+    let searcher = partition.searcher();
+    for reader in searcher.segment_readers() {
+        let index = reader.inverted_index(partition.fields.id).map_err(wrong())?;
+        let postings = index
+            .read_postings(&term, IndexRecordOption::Basic)
+            .map_err(|error| wrong()(error.into()))?;
+        let Some(mut docs) = postings else { continue };
+        while docs.doc() != TERMINATED {
+            let doc = docs.doc();
+            if !reader.is_deleted(doc) {
+                let forever = Instant::now() + Duration::from_secs(3600);
+                let segment = Segment::new(partition, reader, forever)?;
+                return match hit(&segment, doc) {
+                    Ok(hit) => Ok(Some(hit)),
+                    Err(Stop::Failed(error)) => Err(wrong()(error)),
+                    Err(Stop::Timeout) => Ok(None),
+                };
+            }
+            docs.advance();
+        }
+    }
+    Ok(None)
+}
+
+pub(crate) fn hit(segment: &Segment<'_>, doc: u32) -> Result<Hit, Stop> {
+    Ok(Hit {
+        time: Timestamp::from_nanos(segment.columns.time.values.get_val(doc)),
+        json: String::from_utf8_lossy(&segment.source(doc)?).into_owned(),
+    })
+}
+
+/// How a request is answered.
+pub(crate) struct Plan<'r> {
+    pub(crate) request: &'r SearchRequest<'r>,
+    pub(crate) filter: Filter,
+    /// A statistic that columns alone can give.
+    pub(crate) grouped: Option<(&'r Pipe, Stats)>,
+    /// The pipes after that, or all of them.
+    pub(crate) pipes: &'r [Pipe],
+    /// How many of the newest events are read whole.
+    pub(crate) wanted: usize,
+    /// Whether pipes need every event, so that `wanted` may be too few.
+    pub(crate) needs_all: bool,
+    pub(crate) facets: Vec<(Pipe, Stats)>,
+    pub(crate) deadline: Instant,
+}
+
+impl<'r> Plan<'r> {
+    fn new(request: &'r SearchRequest<'r>, started: Instant) -> Self {
+        let limits = &request.limits;
+        let mut filters = vec![request.query.filter.clone()];
+        filters.extend(request.only.cloned());
+        let mut pipes = request.query.pipes.as_slice();
+        // A condition on events right after the filter is a part of the filter.
+        while let Some((Pipe::Where(filter), rest)) = pipes.split_first() {
+            filters.push(filter.clone());
+            pipes = rest;
+        }
+        let mut grouped = None;
+        if let Some((pipe, rest)) = pipes.split_first()
+            && let Some(stats) = pipe.grouping().filter(group::is_columnar)
+        {
+            grouped = Some((pipe, stats));
+            pipes = rest;
+        }
+        let (wanted, needs_all) = wanted(pipes, limits);
+        let facets = request
+            .facets
+            .iter()
+            .map(|field| {
+                let pipe = Pipe::Top {
+                    count: request.facet_values,
+                    field: (*field).to_owned(),
+                    rare: false,
+                };
+                let count =
+                    Aggregate { function: Function::Count, field: None, name: "count".into() };
+                (pipe, Stats { aggregates: vec![count], by: vec![(*field).to_owned()] })
+            })
+            .filter(|(_, stats)| group::is_columnar(stats))
+            .collect();
+        Plan {
+            request,
+            filter: Filter::and(filters),
+            wanted: if grouped.is_some() { 0 } else { wanted },
+            needs_all,
+            grouped,
+            pipes,
+            facets,
+            deadline: started + limits.time,
+        }
+    }
+
+    /// The buckets of the histogram, still empty.
+    fn histogram(&self, work: &[(Arc<Partition>, tantivy::Searcher, usize)]) -> Option<Histogram> {
+        let buckets = i64::try_from(self.request.histogram?).ok()?.clamp(1, BUCKETS_MAX);
+        let range = self.request.range;
+        let mut first = i64::MAX;
+        let mut last = i64::MIN;
+        for (partition, searcher, n) in work {
+            let Some(reader) = searcher.segment_readers().get(*n) else { continue };
+            let Ok(columns) = guarded(partition.id, || partition.columns(reader)) else { continue };
+            if reader.max_doc() > 0 {
+                first = first.min(columns.time.min_value());
+                last = last.max(columns.time.max_value());
+            }
+        }
+        if first > last {
+            return None;
+        }
+        // An end that was asked for is shown, as long as it does not make a sliver of the rest.
+        let first = range.since.map_or(first, |since| since.as_nanos());
+        let last = range.until.map_or(last, |until| until.as_nanos().saturating_sub(1)).max(first);
+        let length = last.saturating_sub(first).saturating_add(1);
+        let step_nanos = step(length / buckets);
+        let start = first.div_euclid(step_nanos).saturating_mul(step_nanos);
+        let count = (last.saturating_sub(start) / step_nanos).saturating_add(1);
+        let counts = vec![0; usize::try_from(count.min(2 * BUCKETS_MAX)).unwrap_or(0)];
+        Some(Histogram { start: Timestamp::from_nanos(start), step_nanos, counts })
+    }
+}
+
+/// The most buckets of a histogram; a screen has no more columns.
+const BUCKETS_MAX: i64 = 2000;
+
+/// The smallest length of time that people count in and that is at least this long.
+fn step(nanos: i64) -> i64 {
+    const MS: i64 = 1_000_000;
+    const S: i64 = 1000 * MS;
+    const STEPS: [i64; 26] = [
+        MS,
+        10 * MS,
+        100 * MS,
+        S,
+        2 * S,
+        5 * S,
+        10 * S,
+        15 * S,
+        30 * S,
+        60 * S,
+        120 * S,
+        300 * S,
+        600 * S,
+        900 * S,
+        1800 * S,
+        3600 * S,
+        7200 * S,
+        10_800 * S,
+        21_600 * S,
+        43_200 * S,
+        86_400 * S,
+        172_800 * S,
+        604_800 * S,
+        2_592_000 * S,
+        7_776_000 * S,
+        31_536_000 * S,
+    ];
+    let years = nanos / (31_536_000 * S) + 1;
+    STEPS
+        .into_iter()
+        .find(|step| *step >= nanos)
+        .unwrap_or_else(|| years.saturating_mul(31_536_000 * S))
+}
+
+/// How many of the newest events the pipes need whole, and whether they would need all.
+fn wanted(pipes: &[Pipe], limits: &Limits) -> (usize, bool) {
+    for pipe in pipes {
+        match pipe {
+            Pipe::Fields(_) => {}
+            Pipe::Head(count) => {
+                return ((*count).min(limits.documents), *count > limits.documents);
+            }
+            _ => return (limits.documents, true),
+        }
+    }
+    (if pipes.is_empty() { limits.hits } else { limits.rows.min(limits.documents) }, false)
+}
+
+/// What one segment gave.
+pub(crate) struct Found {
+    pub(crate) total: u64,
+    /// The newest, with their times.
+    pub(crate) newest: Vec<(i64, u32)>,
+    pub(crate) histogram: Option<Vec<u64>>,
+    pub(crate) groups: Option<Groups>,
+    pub(crate) facets: Vec<Groups>,
+    /// Its time was up; the rest is what was found until then.
+    pub(crate) timed_out: bool,
+}
+
+type Outcome = (usize, Result<Found, IndexError>);
+
+/// Asks all segments, some at a time.
+fn run(
+    plan: &Plan<'_>,
+    histogram: Option<&Histogram>,
+    work: &[(Arc<Partition>, tantivy::Searcher, usize)],
+) -> Vec<Outcome> {
+    let next = AtomicUsize::new(0);
+    let outcomes = Mutex::new(Vec::with_capacity(work.len()));
+    let ask = || {
+        loop {
+            // The newest partitions first: if time runs out, they matter more.
+            let Some(at) = work.len().checked_sub(1 + next.fetch_add(1, Ordering::Relaxed)) else {
+                return;
+            };
+            let Some((partition, searcher, n)) = work.get(at) else { return };
+            let Some(reader) = searcher.segment_readers().get(*n) else { continue };
+            let outcome = guarded(partition.id, || {
+                let segment = Segment::new(partition, reader, plan.deadline)?;
+                segment_answer(plan, histogram, &segment)
+            });
+            outcomes.lock().unwrap_or_else(PoisonError::into_inner).push((at, outcome));
+        }
+    };
+    let threads = plan.request.limits.threads.min(work.len());
+    if threads <= 1 {
+        ask();
+    } else {
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(ask);
+            }
+        });
+    }
+    let mut outcomes = outcomes.into_inner().unwrap_or_else(PoisonError::into_inner);
+    outcomes.sort_by_key(|(at, _)| *at);
+    outcomes
+}
+
+fn segment_answer(
+    plan: &Plan<'_>,
+    histogram: Option<&Histogram>,
+    segment: &Segment<'_>,
+) -> Result<Found, IndexError> {
+    let mut found = Found {
+        total: 0,
+        newest: Vec::new(),
+        histogram: None,
+        groups: None,
+        facets: Vec::new(),
+        timed_out: false,
+    };
+    match fill(plan, histogram, segment, &mut found) {
+        Ok(()) => Ok(found),
+        Err(Stop::Timeout) => {
+            found.timed_out = true;
+            Ok(found)
+        }
+        Err(Stop::Failed(error)) => {
+            Err(IndexError::partition(segment.partition.id, "searching it")(error))
+        }
+    }
+}
+
+fn fill(
+    plan: &Plan<'_>,
+    histogram: Option<&Histogram>,
+    segment: &Segment<'_>,
+    found: &mut Found,
+) -> Result<(), Stop> {
+    let Some(bits) = in_range(segment, plan.request.range, segment.alive()) else { return Ok(()) };
+    let bits = passing(segment, &plan.filter, &bits)?;
+    found.total = u64::from(bits.count());
+    if found.total == 0 {
+        return Ok(());
+    }
+    if plan.wanted > 0 || histogram.is_some() {
+        by_time(plan, histogram, segment, &bits, found)?;
+    }
+    let groups_max = plan.request.limits.groups;
+    if let Some((pipe, stats)) = &plan.grouped {
+        found.groups = Some(group::count(segment, &bits, pipe, stats, groups_max)?);
+    }
+    for (pipe, stats) in &plan.facets {
+        found.facets.push(group::count(segment, &bits, pipe, stats, groups_max)?);
+    }
+    Ok(())
+}
+
+/// One walk over the times: the newest documents and the histogram.
+fn by_time(
+    plan: &Plan<'_>,
+    histogram: Option<&Histogram>,
+    segment: &Segment<'_>,
+    bits: &Bits,
+    found: &mut Found,
+) -> Result<(), Stop> {
+    let mut counts = histogram.map(|histogram| vec![0u64; histogram.counts.len()]);
+    let mut newest: BinaryHeap<Reverse<(i64, u32)>> = BinaryHeap::new();
+    let mut docs = Vec::with_capacity(BLOCK);
+    let mut times = vec![0i64; BLOCK];
+    let mut all = bits.iter();
+    loop {
+        docs.clear();
+        docs.extend(all.by_ref().take(BLOCK));
+        if docs.is_empty() {
+            break;
+        }
+        segment.check_time()?;
+        let times = times.get_mut(..docs.len()).unwrap_or_default();
+        segment.columns.time.values.get_vals(&docs, times);
+        if let (Some(counts), Some(histogram)) = (&mut counts, histogram) {
+            let start = histogram.start.as_nanos();
+            for time in times.iter() {
+                let bucket = time.saturating_sub(start) / histogram.step_nanos;
+                if let Some(count) = usize::try_from(bucket).ok().and_then(|n| counts.get_mut(n)) {
+                    *count += 1;
+                }
+            }
+        }
+        if plan.wanted == 0 {
+            continue;
+        }
+        for (time, doc) in times.iter().zip(&docs) {
+            if newest.len() < plan.wanted {
+                newest.push(Reverse((*time, *doc)));
+            } else if newest.peek().is_some_and(|Reverse(oldest)| oldest.0 < *time) {
+                newest.pop();
+                newest.push(Reverse((*time, *doc)));
+            }
+        }
+    }
+    found.newest = newest.into_iter().map(|Reverse(pair)| pair).collect();
+    found.histogram = counts;
+    Ok(())
+}

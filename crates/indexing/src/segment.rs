@@ -1,0 +1,93 @@
+//! One segment as a search sees it.
+
+use std::cell::OnceCell;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tantivy::schema::Value;
+use tantivy::store::StoreReader;
+use tantivy::{SegmentReader, TantivyDocument};
+
+use crate::bits::Bits;
+use crate::columns::Columns;
+use crate::error::IndexError;
+use crate::partition::Partition;
+
+/// Blocks of documents that a search keeps decompressed. It reads in order, so it needs one.
+const STORE_BLOCKS_KEPT: usize = 2;
+
+/// Why a search of a segment ended early.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// Its time was up.
+    Timeout,
+    /// It cannot be read.
+    Failed(tantivy::TantivyError),
+}
+
+impl From<tantivy::TantivyError> for Stop {
+    fn from(error: tantivy::TantivyError) -> Self {
+        Stop::Failed(error)
+    }
+}
+
+impl From<std::io::Error> for Stop {
+    fn from(error: std::io::Error) -> Self {
+        Stop::Failed(error.into())
+    }
+}
+
+/// A segment, and what a search needs to read it.
+pub(crate) struct Segment<'a> {
+    pub(crate) partition: &'a Partition,
+    pub(crate) reader: &'a SegmentReader,
+    pub(crate) columns: Arc<Columns>,
+    deadline: Instant,
+    store: OnceCell<StoreReader>,
+}
+
+impl<'a> Segment<'a> {
+    pub(crate) fn new(
+        partition: &'a Partition,
+        reader: &'a SegmentReader,
+        deadline: Instant,
+    ) -> Result<Self, IndexError> {
+        let columns = partition.columns(reader)?;
+        Ok(Segment { partition, reader, columns, deadline, store: OnceCell::new() })
+    }
+
+    /// All documents but the replaced ones.
+    pub(crate) fn alive(&self) -> Bits {
+        let mut bits = Bits::full(self.reader.max_doc());
+        if let Some(alive) = self.reader.alive_bitset() {
+            for doc in 0..self.reader.max_doc() {
+                if alive.is_deleted(doc) {
+                    bits.remove(doc);
+                }
+            }
+        }
+        bits
+    }
+
+    /// Called now and then by whatever may take long.
+    pub(crate) fn check_time(&self) -> Result<(), Stop> {
+        if Instant::now() >= self.deadline { Err(Stop::Timeout) } else { Ok(()) }
+    }
+
+    /// The JSON of a document.
+    pub(crate) fn source(&self, doc: u32) -> Result<Vec<u8>, Stop> {
+        let store = match self.store.get() {
+            Some(store) => store,
+            None => {
+                let opened = self.reader.get_store_reader(STORE_BLOCKS_KEPT)?;
+                self.store.get_or_init(|| opened)
+            }
+        };
+        let document: TantivyDocument = store.get(doc)?;
+        let bytes = document
+            .get_first(self.partition.fields.source)
+            .and_then(|value| value.as_leaf().and_then(|leaf| leaf.as_bytes()))
+            .unwrap_or_default();
+        Ok(bytes.to_vec())
+    }
+}
