@@ -11,6 +11,7 @@ mod event;
 mod json;
 pub mod logsource;
 pub mod raw;
+mod summary;
 mod time;
 
 pub use alert::{Alert, Evidence, Level, Match, MatchKind, MatchedField, RuleRef, Threat};

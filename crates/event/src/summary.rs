@@ -1,0 +1,66 @@
+//! An event in one line, for lists in the terminal and on pages.
+
+use crate::Event;
+
+/// What tells an event from its neighbours, most telling first.
+const TELLING: [&str; 11] = [
+    "event.action",
+    "process.command_line",
+    "process.executable",
+    "file.path",
+    "registry.path",
+    "dns.question.name",
+    "source.ip",
+    "destination.ip",
+    "url.original",
+    "user.name",
+    "event.outcome",
+];
+
+impl Event {
+    /// What the event says in a line: its own message, or else what it did and to what. The text is
+    /// as long and as hostile as the event; whoever shows it clips and escapes it.
+    pub fn summary(&self) -> String {
+        if let Some(message) = self.str("message").filter(|message| !message.is_empty()) {
+            return message.to_owned();
+        }
+        let mut buffer = String::new();
+        let mut line = String::new();
+        for path in TELLING {
+            if path == "process.executable" && self.get("process.command_line").is_some() {
+                continue;
+            }
+            if let Some(text) = self.get(path).and_then(|value| value.text(&mut buffer)) {
+                if !line.is_empty() {
+                    line.push_str(" · ");
+                }
+                line.push_str(text);
+            }
+        }
+        if line.is_empty() {
+            line.push_str(self.str("event.original").unwrap_or("(no text)"));
+        }
+        line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Event;
+
+    #[test]
+    fn an_event_is_told_in_a_line() {
+        let check = |json: &str, expected: &str| {
+            let mut event = Event::new();
+            event.parse_json(json.as_bytes()).unwrap();
+            assert_eq!(event.summary(), expected);
+        };
+        check(r#"{"message":"hello","event.action":"x"}"#, "hello");
+        check(
+            r#"{"event.action":"start","process":{"command_line":"ls -l","executable":"/bin/ls"}}"#,
+            "start · ls -l",
+        );
+        check(r#"{"event.original":"raw"}"#, "raw");
+        check("{}", "(no text)");
+    }
+}

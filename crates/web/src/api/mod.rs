@@ -1,0 +1,251 @@
+//! The HTTP API: JSON under `/api/v1`.
+//!
+//! [`ROUTES`] is the one list of its calls: the router is built from it, and so are the OpenAPI
+//! document and the page that lists them.
+
+pub(crate) mod alerts;
+pub(crate) mod openapi;
+pub(crate) mod rules;
+pub(crate) mod search;
+pub(crate) mod status;
+
+use axum::extract::Query;
+use axum::extract::rejection::QueryRejection;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get};
+use axum::{Json, Router};
+use serde_json::{Value, json};
+
+use crate::search::SearchError;
+use crate::server::Context;
+
+/// A call of the API.
+pub(crate) struct Route {
+    /// The path, with `{names}` of what varies.
+    pub(crate) path: &'static str,
+    /// What it does, in a line.
+    pub(crate) summary: &'static str,
+    /// What can be asked for in the query string.
+    pub(crate) parameters: &'static [Parameter],
+    /// The schema of its answer, by its name in the OpenAPI document.
+    pub(crate) answer: &'static str,
+    /// Whether it can answer 429, because it searches.
+    pub(crate) searches: bool,
+    handler: fn() -> MethodRouter<Context>,
+}
+
+/// A parameter in the query string.
+pub(crate) struct Parameter {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    /// JSON schema's `string` or `integer`.
+    pub(crate) kind: &'static str,
+}
+
+const fn text(name: &'static str, about: &'static str) -> Parameter {
+    Parameter { name, about, kind: "string" }
+}
+
+const fn number(name: &'static str, about: &'static str) -> Parameter {
+    Parameter { name, about, kind: "integer" }
+}
+
+const Q: Parameter = text("q", "The query; every event if it is left out.");
+const SINCE: Parameter = text(
+    "since",
+    "From when: an age (15m, 24h, 7d), a day, RFC 3339, or all; 24h if it is left out.",
+);
+const UNTIL: Parameter = text("until", "Until when, not included; now and later if left out.");
+const CURSOR: Parameter =
+    text("cursor", "Where to go on; the address in the answer before, under next, has it.");
+
+/// Every call, in the order in which they are shown.
+pub(crate) const ROUTES: &[Route] = &[
+    Route {
+        path: "/api/v1/search",
+        summary: "Searches events, alerts or both, newest first, or makes the table that the query's pipes ask for.",
+        parameters: &[
+            Q,
+            SINCE,
+            UNTIL,
+            number(
+                "limit",
+                "The most hits or rows, up to 10000; 100 hits if it is left out. 0 only counts.",
+            ),
+            CURSOR,
+            text("kind", "What is searched: events (if left out), alerts or both."),
+            number(
+                "histogram",
+                "About how many buckets of counts by time, up to 2000; none if left out.",
+            ),
+            text(
+                "facets",
+                "Fields whose most frequent values are wanted, with commas between, up to 20.",
+            ),
+        ],
+        answer: "SearchAnswer",
+        searches: true,
+        handler: || get(search::search),
+    },
+    Route {
+        path: "/api/v1/events/{id}",
+        summary: "An event, by its id, as it is stored.",
+        parameters: &[],
+        answer: "Event",
+        searches: true,
+        handler: || get(search::event),
+    },
+    Route {
+        path: "/api/v1/alerts",
+        summary: "Alerts, newest first, in short.",
+        parameters: &[
+            Q,
+            SINCE,
+            UNTIL,
+            number("limit", "The most alerts, up to 10000; 100 if it is left out."),
+            CURSOR,
+        ],
+        answer: "AlertList",
+        searches: true,
+        handler: || get(alerts::list),
+    },
+    Route {
+        path: "/api/v1/alerts/{id}",
+        summary: "An alert, by its id, with what matched, its events and its rule.",
+        parameters: &[],
+        answer: "AlertDetail",
+        searches: true,
+        handler: || get(alerts::one),
+    },
+    Route {
+        path: "/api/v1/rules",
+        summary: "The rules and correlations in force, and what was refused and why.",
+        parameters: &[text(
+            "q",
+            "Only those that have this text in title, id, tags, file or logsource.",
+        )],
+        answer: "RuleList",
+        searches: false,
+        handler: || get(rules::list),
+    },
+    Route {
+        path: "/api/v1/rules/{id}",
+        summary: "A rule or correlation, by its id, with its text.",
+        parameters: &[],
+        answer: "RuleDetail",
+        searches: false,
+        handler: || get(rules::one),
+    },
+    Route {
+        path: "/api/v1/fields",
+        summary: "Every field that some event or alert has, with the types of its values.",
+        parameters: &[],
+        answer: "FieldList",
+        searches: true,
+        handler: || get(status::fields),
+    },
+    Route {
+        path: "/api/v1/status",
+        summary: "How the engine does: problems, how far each stage is behind, what is stored.",
+        parameters: &[],
+        answer: "Status",
+        searches: false,
+        handler: || get(status::status),
+    },
+    Route {
+        path: "/api/v1/openapi.json",
+        summary: "This description (OpenAPI 3.1).",
+        parameters: &[],
+        answer: "Document",
+        searches: false,
+        handler: || get(openapi::document),
+    },
+];
+
+/// The calls as routes; anything else under `/api/` is an error in JSON.
+pub(crate) fn router() -> Router<Context> {
+    ROUTES.iter().fold(Router::new(), |router, route| {
+        router.route(
+            route.path,
+            // A wrong method is told in JSON as well.
+            (route.handler)().fallback(|| async {
+                let error = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "this can only be read");
+                let mut response = error.into_response();
+                response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+                response
+            }),
+        )
+    })
+}
+
+/// An answer that is none: `{"error": ..}`, and what helps to mend the request.
+pub(crate) struct ApiError {
+    status: StatusCode,
+    body: Value,
+}
+
+impl ApiError {
+    pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        ApiError { status, body: json!({ "error": message.into() }) }
+    }
+
+    pub(crate) fn not_found(what: &str) -> Self {
+        ApiError::new(StatusCode::NOT_FOUND, what)
+    }
+}
+
+impl From<QueryRejection> for ApiError {
+    fn from(error: QueryRejection) -> Self {
+        ApiError::new(StatusCode::BAD_REQUEST, error.body_text())
+    }
+}
+
+impl From<SearchError> for ApiError {
+    fn from(error: SearchError) -> Self {
+        let status = status_of(&error);
+        if status.is_server_error() {
+            tracing::error!(%error, "a search failed");
+        }
+        match error {
+            SearchError::Query(error) => ApiError {
+                status,
+                body: json!({
+                    "error": error.message,
+                    "column": error.column,
+                    "help": error.help,
+                    "rendering": error.render(),
+                }),
+            },
+            other => ApiError::new(status, other.to_string()),
+        }
+    }
+}
+
+/// The status that tells of a search's failure.
+pub(crate) fn status_of(error: &SearchError) -> StatusCode {
+    match error {
+        SearchError::Query(_) | SearchError::Time(_) | SearchError::Request(_) => {
+            StatusCode::BAD_REQUEST
+        }
+        SearchError::Busy => StatusCode::TOO_MANY_REQUESTS,
+        SearchError::Index(_) | SearchError::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// Tells who was refused for lack of room when to come again.
+pub(crate) fn with_retry(mut response: Response) -> Response {
+    if response.status() == StatusCode::TOO_MANY_REQUESTS {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+    }
+    response
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        with_retry((self.status, Json(self.body)).into_response())
+    }
+}
+
+/// The query string of a call, or why it is wrong.
+pub(crate) type Params<T> = Result<Query<T>, QueryRejection>;

@@ -1,0 +1,583 @@
+//! The router over a small index: who may ask, what calls and pages answer, and that the OpenAPI
+//! document says the same as they do.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{Request, StatusCode, header};
+use axum::routing::{get, post};
+use bus::{MemoryBus, MemorySettings};
+use detection::{RuleSources, Rules};
+use event::{Alert, Event, Evidence, Level, MatchedField, RuleRef, Timestamp};
+use indexing::{Document, Index, Kind, Options};
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use crate::search::Searches;
+use crate::server::{Context, with_context};
+use crate::{AppState, Token};
+
+const RULES: &str = "title: Odd Command
+id: 6f0c1f5a-0d4b-4e51-9b7a-000000000001
+name: odd_command
+description: Somebody runs <b>an odd</b> command.
+status: test
+tags:
+    - attack.execution
+    - attack.t1059.001
+references:
+    - https://example.org/odd
+    - javascript:alert(1)
+logsource:
+    category: process_creation
+    product: windows
+detection:
+    selection:
+        CommandLine|contains: 'odd'
+    condition: selection
+level: high
+---
+title: Many Odd Commands
+id: 6f0c1f5a-0d4b-4e51-9b7a-000000000002
+status: test
+correlation:
+    type: event_count
+    rules:
+        - odd_command
+    group-by:
+        - Computer
+    timespan: 10m
+    generate: true
+    condition:
+        gte: 5
+level: critical
+";
+
+const BROKEN: &str = "title: Broken\nlogsource:\n    product: windows\ndetection:\n    selection:\n        Image|endwith: x\n    condition: selection\n";
+
+/// Text that would be a script, an end of an attribute and an entity, if a page let it.
+const HOSTILE: &str = r#"odd "><script>alert(1)</script> ' onload=x &amp;"#;
+
+struct Place {
+    _folder: tempfile::TempDir,
+    context: Context,
+    router: Router,
+}
+
+/// Events one second apart, `e0` the oldest, two at each moment; the last one is hostile. One alert
+/// rests on that one.
+fn place(events: usize) -> Place {
+    let folder = tempfile::tempdir().unwrap();
+    let index = Index::open(folder.path(), Options { threads: 1, ..Options::default() }).unwrap();
+    let mut writer = index.writer().unwrap();
+    let now = Timestamp::now();
+    let mut add = |kind, event: Event| {
+        let time = event.timestamp().unwrap();
+        let json = event.to_json().into_bytes();
+        writer.add(Document { kind, time, event, json, position: None });
+    };
+    let mut last = Value::Null;
+    for n in 0..events {
+        let hostile = n + 1 == events;
+        let pair = i64::try_from(n / 2).unwrap() * 1_000;
+        last = json!({
+            "@timestamp": Timestamp::from_millis(now.as_millis() - 600_000 + pair).to_string(),
+            "event": {"id": format!("e{n}"), "kind": "event", "dataset": "test", "code": "1"},
+            "host": {"name": if n % 3 == 0 { "ws-3" } else { "ws-1" }},
+            "user": {"name": if hostile { HOSTILE } else { "anna" }},
+            "process": {"pid": n, "command_line": if hostile { HOSTILE } else { "notepad.exe" }},
+        });
+        let mut event = Event::new();
+        event.parse_json(last.to_string().as_bytes()).unwrap();
+        add(Kind::Events, event);
+    }
+    let alert = Alert {
+        id: "a1".into(),
+        time: now.plus_nanos(-1_000_000_000),
+        created: now,
+        received: now,
+        rule: RuleRef {
+            id: "6f0c1f5a-0d4b-4e51-9b7a-000000000001".into(),
+            title: "Odd Command".into(),
+            level: Level::High,
+            tags: vec!["attack.execution".into(), "attack.t1059.001".into()],
+            ..RuleRef::default()
+        },
+        reason: format!("somebody ran {HOSTILE}"),
+        namespace: "default".into(),
+        matched: vec![MatchedField {
+            field: "process.command_line".into(),
+            value: HOSTILE.into(),
+            pattern: "contains odd".into(),
+        }],
+        group: vec![("host.name".into(), "ws-1".into())],
+        event_count: 2,
+        event_ids: vec!["e0".into(), format!("e{}", events - 1)],
+        evidence: vec![Evidence { id: format!("e{}", events - 1), event: last }],
+    };
+    add(Kind::Alerts, alert.to_event().unwrap());
+    writer.flush(now).unwrap();
+    writer.commit(now).unwrap();
+    let sources = RuleSources {
+        builtin: vec![("odd.yml".into(), RULES.into()), ("broken.yml".into(), BROKEN.into())],
+        paths: Vec::new(),
+        pipelines: Vec::new(),
+    };
+    let context = Context {
+        searches: Searches::new(index.searcher()),
+        app: AppState {
+            index,
+            rules: Rules::new(sources.load()),
+            token: Token::new("secret"),
+            bus: Arc::new(MemoryBus::new(MemorySettings::default())),
+            problems: Arc::new(Vec::new),
+        },
+    };
+    let ingest = Router::new()
+        .route("/ingest/{dataset}", post(|| async { "taken" }))
+        .route("/ingest/panic", get(panics));
+    let router = with_context(context.clone(), Some(ingest));
+    Place { _folder: folder, context, router }
+}
+
+async fn panics() -> &'static str {
+    panic!("a handler that breaks")
+}
+
+struct Answer {
+    status: StatusCode,
+    headers: axum::http::HeaderMap,
+    body: String,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("no JSON: {}", self.body))
+    }
+
+    fn header(&self, name: header::HeaderName) -> &str {
+        self.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
+    }
+}
+
+async fn ask(router: &Router, request: Request<Body>) -> Answer {
+    let response = router.clone().oneshot(request).await.unwrap();
+    let (parts, body) = response.into_parts();
+    let body = to_bytes(body, 16 << 20).await.unwrap();
+    let body = String::from_utf8(body.to_vec()).unwrap();
+    Answer { status: parts.status, headers: parts.headers, body }
+}
+
+async fn get_as(router: &Router, path: &str, token: Option<&str>) -> Answer {
+    let mut request = Request::get(path);
+    if let Some(token) = token {
+        request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+    }
+    ask(router, request.body(Body::empty()).unwrap()).await
+}
+
+async fn fetch(router: &Router, path: &str) -> Answer {
+    get_as(router, path, Some("secret")).await
+}
+
+#[tokio::test]
+async fn only_who_has_the_token_may_ask() {
+    let place = place(2);
+    let locked = [
+        "/",
+        "/search",
+        "/alerts",
+        "/alerts/a1",
+        "/events/e0",
+        "/rules",
+        "/api",
+        "/metrics",
+        "/nowhere",
+        "/api/v1/search",
+        "/api/v1/alerts/a1",
+        "/api/v1/status",
+        "/api/v1/nowhere",
+        "/api/v1/openapi.json",
+    ];
+    for path in locked {
+        for token in [None, Some(""), Some("wrong"), Some("secret ")] {
+            let answer = get_as(&place.router, path, token).await;
+            assert_eq!(answer.status, 401, "{path} {token:?}");
+            assert!(!answer.body.contains("ws-1"), "{path}");
+        }
+    }
+    for path in ["/healthz", "/readyz", "/static/style.css", "/static/page.js"] {
+        assert_eq!(get_as(&place.router, path, None).await.status, 200, "{path}");
+    }
+    let post = Request::post("/ingest/x").body(Body::from("{}")).unwrap();
+    let answer = ask(&place.router, post).await;
+    assert_eq!(answer.status, 401);
+    assert!(answer.json()["error"].is_string(), "senders are programs: {}", answer.body);
+}
+
+#[tokio::test]
+async fn the_link_signs_in_once() {
+    let place = place(2);
+    let answer = get_as(&place.router, "/login?token=wrong", None).await;
+    assert_eq!(answer.status, 401);
+    assert_eq!(answer.header(header::SET_COOKIE), "");
+
+    let answer = get_as(&place.router, "/login?token=secret&next=/rules", None).await;
+    assert_eq!((answer.status.as_u16(), answer.header(header::LOCATION)), (303, "/rules"));
+    let cookie = answer.header(header::SET_COOKIE);
+    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite"), "{cookie}");
+    let pair = cookie.split(';').next().unwrap();
+    let request = Request::get("/rules").header(header::COOKIE, pair).body(Body::empty()).unwrap();
+    assert_eq!(ask(&place.router, request).await.status, 200);
+
+    for elsewhere in ["//evil.example", "https://evil.example", "/%5Cevil.example", "evil"] {
+        let path = format!("/login?token=secret&next={elsewhere}");
+        let answer = get_as(&place.router, &path, None).await;
+        assert_eq!(answer.header(header::LOCATION), "/alerts", "{elsewhere}");
+    }
+}
+
+#[tokio::test]
+async fn every_answer_is_guarded() {
+    let place = place(2);
+    for path in ["/healthz", "/search", "/nowhere", "/api/v1/search", "/login?token=secret"] {
+        let answer = fetch(&place.router, path).await;
+        let policy = answer.header(header::CONTENT_SECURITY_POLICY);
+        assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{path}");
+        assert_eq!(answer.header(header::X_CONTENT_TYPE_OPTIONS), "nosniff", "{path}");
+        assert_eq!(answer.header(header::CACHE_CONTROL), "no-store", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_panic_costs_one_answer() {
+    let place = place(2);
+    let answer = fetch(&place.router, "/ingest/panic").await;
+    assert_eq!(answer.status, 500);
+    assert!(answer.json()["error"].is_string());
+    assert_eq!(fetch(&place.router, "/healthz").await.status, 200);
+    let metrics = fetch(&place.router, "/metrics").await.body;
+    let counted = r#"watchpost_http_requests_total{route="/ingest/panic",status="500"}"#;
+    assert!(metrics.contains(counted), "{metrics}");
+    assert!(metrics.contains("watchpost_http_request_seconds_bucket"), "{metrics}");
+}
+
+#[tokio::test]
+async fn serving_ends_when_it_is_told_to() {
+    let place = place(2);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    crate::serve(listener, place.router.clone(), std::future::ready(())).await.unwrap();
+}
+
+#[tokio::test]
+async fn readiness_names_what_is_wrong() {
+    let place = place(2);
+    let mut context = place.context.clone();
+    context.app.problems = Arc::new(|| vec!["the stage indexing stopped".into()]);
+    let router = with_context(context, None);
+    let answer = get_as(&router, "/readyz", None).await;
+    assert_eq!(answer.status, 503);
+    assert_eq!(answer.body, "the stage indexing stopped\n");
+    assert_eq!(fetch(&router, "/api/v1/status").await.json()["ready"], false);
+}
+
+#[tokio::test]
+async fn searches_count_list_and_make_tables() {
+    let place = place(10);
+    let answer = fetch(&place.router, "/api/v1/search?since=all&limit=0&q=host.name%3Aws-1").await;
+    let body = answer.json();
+    assert_eq!((&body["total"], &body["hits"]), (&json!(6), &json!([])));
+    assert_eq!(body["next"], Value::Null);
+
+    let path = "/api/v1/search?q=process.pid%3C3&histogram=10&facets=host.name,nothing";
+    let body = fetch(&place.router, path).await.json();
+    let ids: BTreeSet<&str> = body["hits"].as_array().unwrap().iter().map(id).collect();
+    assert_eq!(ids, BTreeSet::from(["e0", "e1", "e2"]));
+    assert_eq!(body["facets"]["host.name"][0], json!({"value": "ws-1", "count": 2}));
+    let counts = body["histogram"]["counts"].as_array().unwrap();
+    assert_eq!(counts.iter().map(|count| count.as_u64().unwrap()).sum::<u64>(), 3);
+
+    let path = "/api/v1/search?q=*%20|%20stats%20count%20by%20host.name%20|%20sort%20-count";
+    let body = fetch(&place.router, path).await.json();
+    assert_eq!(
+        body["table"],
+        json!({"columns": ["host.name", "count"], "rows": [["ws-1", 6], ["ws-3", 4]]})
+    );
+
+    let body = fetch(&place.router, "/api/v1/search?kind=alerts").await.json();
+    assert_eq!(body["total"], 1);
+    let body = fetch(&place.router, "/api/v1/search?kind=both&limit=1").await.json();
+    assert_eq!((&body["total"], &body["hits"][0]["event"]["id"]), (&json!(11), &json!("a1")));
+}
+
+fn id(hit: &Value) -> &str {
+    hit["event"]["id"].as_str().unwrap()
+}
+
+#[tokio::test]
+async fn following_next_shows_each_event_once() {
+    let place = place(11);
+    let filter = "q=event.kind%3Aevent";
+    for limit in [1, 2, 3, 4, 10, 11, 12] {
+        let mut path = format!("/api/v1/search?{filter}&limit={limit}");
+        let mut seen = Vec::new();
+        for page in 0.. {
+            assert!(page < 20, "the list does not end");
+            let body = fetch(&place.router, &path).await.json();
+            assert_eq!(body["total"], 11, "the total is that of all pages");
+            seen.extend(body["hits"].as_array().unwrap().iter().map(|hit| id(hit).to_owned()));
+            let Some(next) = body["next"].as_str() else { break };
+            path = next.to_owned();
+        }
+        assert_eq!(seen.len(), 11, "limit {limit}: {seen:?}");
+        assert_eq!(seen.iter().collect::<BTreeSet<_>>().len(), 11, "limit {limit}: {seen:?}");
+    }
+}
+
+#[tokio::test]
+async fn wrong_requests_are_told_what_is_wrong() {
+    let place = place(2);
+    let answer = fetch(&place.router, "/api/v1/search?q=host.name%3A(").await;
+    assert_eq!(answer.status, 400);
+    let body = answer.json();
+    assert_eq!(body["column"], 12);
+    assert!(body["rendering"].as_str().unwrap().contains('^'), "{body}");
+    for (path, wanted) in [
+        ("/api/v1/search?since=yesterday", "yesterday"),
+        ("/api/v1/search?limit=10001", "10000"),
+        ("/api/v1/search?limit=-1", "limit"),
+        ("/api/v1/search?sinse=1h", "sinse"),
+        ("/api/v1/search?kind=things", "things"),
+        ("/api/v1/search?cursor=x", "cursor"),
+        ("/api/v1/search?histogram=99999", "2000"),
+        ("/api/v1/alerts?q=*%20|%20head%201", "pipes"),
+    ] {
+        let answer = fetch(&place.router, path).await;
+        assert_eq!(answer.status, 400, "{path}");
+        let body = answer.json();
+        assert!(body["error"].as_str().unwrap().contains(wanted), "{path}: {body}");
+    }
+    for path in ["/api/v1/events/none", "/api/v1/alerts/e0", "/api/v1/rules/none", "/api/v1/x"] {
+        let answer = fetch(&place.router, path).await;
+        assert_eq!(answer.status, 404, "{path}");
+        assert!(answer.json()["error"].is_string(), "{path}");
+    }
+    let request = Request::post("/api/v1/search")
+        .header(header::AUTHORIZATION, "Bearer secret")
+        .body(Body::empty())
+        .unwrap();
+    let answer = ask(&place.router, request).await;
+    assert_eq!((answer.status.as_u16(), answer.header(header::ALLOW)), (405, "GET, HEAD"));
+
+    let page = fetch(&place.router, "/search?q=host.name%3A(").await;
+    assert_eq!(page.status, 400);
+    assert!(page.body.contains("<pre class=\"error\"") && page.body.contains('^'), "{}", page.body);
+    assert!(page.body.contains("value=\"host.name:(\""), "what was typed stays: {}", page.body);
+}
+
+#[tokio::test]
+async fn too_many_searches_are_sent_away() {
+    let place = place(2);
+    let mut context = place.context.clone();
+    context.searches = Searches::with(context.app.index.searcher(), 0, Duration::ZERO);
+    let router = with_context(context, None);
+    for path in ["/api/v1/search", "/search"] {
+        let answer = fetch(&router, path).await;
+        assert_eq!(answer.status, 429, "{path}");
+        assert_eq!(answer.header(header::RETRY_AFTER), "2", "{path}");
+    }
+    // Whoever looks why still can.
+    assert_eq!(fetch(&router, "/api/v1/status").await.status, 200);
+    assert_eq!(fetch(&router, "/readyz").await.status, 200);
+}
+
+#[tokio::test]
+async fn hostile_text_stays_text() {
+    let place = place(10);
+    let hostile = crate::pages::link::encode(HOSTILE);
+    let wrong = crate::pages::link::encode("\"><script>alert(1)</script> (");
+    for path in [
+        "/search".to_owned(),
+        "/search?q=*%20|%20stats%20count%20by%20user.name".to_owned(),
+        format!("/search?since={hostile}"),
+        format!("/search?until={hostile}"),
+        format!("/search?q={wrong}"),
+        format!("/search?cursor={hostile}"),
+        "/alerts".to_owned(),
+        format!("/alerts?q={hostile}"),
+        "/alerts/a1".to_owned(),
+        "/events/e9".to_owned(),
+        "/rules".to_owned(),
+        format!("/rules?q={hostile}&level={hostile}&from={hostile}"),
+        "/rules/odd_command".to_owned(),
+        format!("/events/{hostile}"),
+    ] {
+        let answer = fetch(&place.router, &path).await;
+        assert!(answer.body.contains("</html>"), "{path}: {}", answer.body);
+        let lower = answer.body.to_lowercase();
+        assert_eq!(lower.matches("<script").count(), 1, "{path} has only our own script");
+        assert!(!lower.contains("<b>an odd"), "{path}");
+        assert!(!lower.contains("href=\"javascript:"), "{path}");
+        // What it would take to leave an attribute.
+        assert!(!answer.body.contains(r#"odd ">"#), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn pages_lead_from_an_alert_to_its_event_and_rule() {
+    let place = place(10);
+    let list = fetch(&place.router, "/alerts").await.body;
+    assert!(list.contains("href=\"/alerts/a1\"") && list.contains("T1059.001"), "{list}");
+    let alert = fetch(&place.router, "/alerts/a1").await.body;
+    for wanted in [
+        "href=\"/events/e9\"",
+        "href=\"/events/e0\"",
+        "detection:",
+        "contains odd",
+        "href=\"https://attack.mitre.org/techniques/T1059/001/\"",
+        "href=\"/rules/6f0c1f5a-0d4b-4e51-9b7a-000000000001\"",
+    ] {
+        assert!(alert.contains(wanted), "{wanted}: {alert}");
+    }
+    let event = fetch(&place.router, "/events/e9").await.body;
+    for wanted in ["process.command_line", "href=\"/alerts/a1\"", "on ws-3"] {
+        assert!(event.contains(wanted), "{wanted}: {event}");
+    }
+    let moved = fetch(&place.router, "/events/a1").await;
+    assert_eq!((moved.status.as_u16(), moved.header(header::LOCATION)), (303, "/alerts/a1"));
+
+    let rules = fetch(&place.router, "/rules").await.body;
+    for wanted in ["Odd Command", "Many Odd Commands", "windows / process_creation", "broken.yml:6"]
+    {
+        assert!(rules.contains(wanted), "{wanted}: {rules}");
+    }
+    let rules = fetch(&place.router, "/rules?q=many&level=critical").await.body;
+    assert!(rules.contains("1 of 2 rules") && rules.contains("Many Odd"), "{rules}");
+    let rule = fetch(&place.router, "/rules/6f0c1f5a-0d4b-4e51-9b7a-000000000001").await.body;
+    for wanted in ["CommandLine|contains", "href=\"/alerts/a1\"", "1 alert in 7 days", "Many Odd"] {
+        assert!(rule.contains(wanted), "{wanted}: {rule}");
+    }
+    assert!(!rule.contains("event_count"), "only the rule's own document is shown: {rule}");
+}
+
+#[tokio::test]
+async fn every_address_on_a_page_leads_somewhere() {
+    let place = place(10);
+    let start = ["/search", "/search?q=*%20|%20top%20host.name", "/alerts", "/rules", "/api"];
+    let mut seen: BTreeSet<String> = start.iter().map(|path| (*path).to_owned()).collect();
+    let mut left: Vec<String> = seen.iter().cloned().collect();
+    // Two steps from the lists; further pages are of the same kinds.
+    for _ in 0..2 {
+        let mut next = Vec::new();
+        for path in left.drain(..) {
+            let answer = fetch(&place.router, &path).await;
+            assert!(answer.status == 200 || answer.status == 303, "{path}: {}", answer.status);
+            for part in answer.body.split("href=\"").skip(1) {
+                let href =
+                    part.split('"').next().unwrap().replace("&#38;", "&").replace("&amp;", "&");
+                if href.starts_with('/') && seen.len() < 300 && seen.insert(href.clone()) {
+                    next.push(href);
+                }
+            }
+        }
+        left = next;
+    }
+    assert!(seen.len() > 30, "{seen:?}");
+}
+
+#[tokio::test]
+async fn the_document_says_what_the_routes_do() {
+    let place = place(10);
+    let document = fetch(&place.router, "/api/v1/openapi.json").await.json();
+    let paths = document["paths"].as_object().unwrap();
+    let listed = fetch(&place.router, "/api").await.body;
+    assert_eq!(paths.len(), crate::api::ROUTES.len());
+    let rule = "6f0c1f5a-0d4b-4e51-9b7a-000000000001";
+    let asked = [
+        ("/api/v1/search", "/api/v1/search?histogram=5&facets=host.name,process.pid".to_owned()),
+        ("/api/v1/search", "/api/v1/search?limit=1".to_owned()),
+        ("/api/v1/search", "/api/v1/search?q=*%20|%20stats%20count,%20max(process.pid)".to_owned()),
+        ("/api/v1/events/{id}", "/api/v1/events/e9".to_owned()),
+        ("/api/v1/alerts", "/api/v1/alerts".to_owned()),
+        ("/api/v1/alerts/{id}", "/api/v1/alerts/a1".to_owned()),
+        ("/api/v1/rules", "/api/v1/rules".to_owned()),
+        ("/api/v1/rules/{id}", format!("/api/v1/rules/{rule}")),
+        ("/api/v1/fields", "/api/v1/fields".to_owned()),
+        ("/api/v1/status", "/api/v1/status".to_owned()),
+        ("/api/v1/openapi.json", "/api/v1/openapi.json".to_owned()),
+    ];
+    for path in paths.keys() {
+        assert!(asked.iter().any(|(route, _)| route == path), "{path} is tested");
+        assert!(listed.contains(path.as_str()), "{path} is on the page of calls");
+    }
+    for (route, path) in asked {
+        let answer = fetch(&place.router, &path).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+        let schema =
+            &paths[route]["get"]["responses"]["200"]["content"]["application/json"]["schema"];
+        fits(&document, schema, &answer.json(), &path);
+    }
+    let error = fetch(&place.router, "/api/v1/search?q=(").await.json();
+    fits(&document, &document["components"]["schemas"]["Error"], &error, "an error");
+    // A parameter that is named is known: an unknown one would be refused.
+    for (path, call) in paths {
+        for parameter in call["get"]["parameters"].as_array().unwrap() {
+            if parameter["in"] == "query" {
+                let name = parameter["name"].as_str().unwrap();
+                let answer = fetch(&place.router, &format!("{path}?{name}=1")).await;
+                assert!(!answer.body.contains("unknown field"), "{path} {name}: {}", answer.body);
+            }
+        }
+    }
+}
+
+/// Holds a value against a schema, as far as our document uses the language of schemas.
+fn fits(document: &Value, schema: &Value, value: &Value, place: &str) {
+    if let Some(reference) = schema["$ref"].as_str() {
+        let schema = document.pointer(reference.trim_start_matches('#'));
+        return fits(document, schema.expect(reference), value, place);
+    }
+    if let Some(choices) = schema["anyOf"].as_array() {
+        let choice = usize::from(value.is_null());
+        return fits(document, &choices[choice], value, place);
+    }
+    let types: Vec<&str> = match &schema["type"] {
+        Value::String(one) => vec![one],
+        Value::Array(all) => all.iter().filter_map(Value::as_str).collect(),
+        _ => return,
+    };
+    let own = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_f64() => "number",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    assert!(types.contains(&own), "{place}: {value} is no {types:?}");
+    if let Some(allowed) = schema["enum"].as_array() {
+        assert!(allowed.contains(value), "{place}: {value} is none of {allowed:?}");
+    }
+    if schema["format"] == "date-time" && value.is_string() {
+        assert!(Timestamp::parse_rfc3339(value.as_str().unwrap()).is_some(), "{place}: {value}");
+    }
+    for (at, item) in value.as_array().into_iter().flatten().enumerate() {
+        fits(document, &schema["items"], item, &format!("{place}[{at}]"));
+    }
+    let Some(object) = value.as_object() else { return };
+    for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        assert!(object.contains_key(name), "{place} lacks {name}");
+    }
+    for (name, member) in object {
+        let place = format!("{place}.{name}");
+        match (&schema["properties"][name], &schema["additionalProperties"]) {
+            (Value::Null, Value::Bool(false)) => panic!("{place} is not in the document"),
+            (Value::Null, other) => fits(document, other, member, &place),
+            (known, _) => fits(document, known, member, &place),
+        }
+    }
+}
