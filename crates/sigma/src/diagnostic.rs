@@ -156,6 +156,16 @@ codes! {
     UnknownField = "unknown-field",
     /// No source that is there can feed the rule.
     NeverFed = "never-fed",
+    /// A key that a file of this kind does not have.
+    UnknownKey = "unknown-key",
+    /// A query in the search language is wrong.
+    Query = "query",
+    /// A hunt names a step that is not there, or not yet.
+    UnknownStep = "unknown-step",
+    /// A step of a hunt that its verdict does not rest on.
+    UnusedStep = "unused-step",
+    /// A hunt that does not say which data it needs.
+    NoNeeds = "no-needs",
 }
 
 impl Diagnostic {

@@ -28,7 +28,7 @@ pub mod pipeline;
 mod reader;
 mod resolve;
 mod rule;
-mod suggest;
+pub mod suggest;
 mod values;
 pub mod yaml;
 
@@ -41,7 +41,7 @@ pub use diagnostic::{Code, Diagnostic, Severity, Span, sarif};
 pub use documents::{Document, parse_documents};
 pub use filter::{Filter, FilteredRules, apply_filters};
 pub use lint::{LintOptions, lint};
-pub use load::{FILES_MAX, FOLDER_DEPTH_MAX, Loaded, load};
+pub use load::{FILES_MAX, FOLDER_DEPTH_MAX, Loaded, list_files, load, read_file};
 pub use modifier::Modifier;
 pub use pcre::REGEX_BYTES_MAX;
 pub use resolve::{CHOICE_SELECTIONS_MAX, EXPR_NODES_MAX, resolve};

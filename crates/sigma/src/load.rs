@@ -27,26 +27,61 @@ pub struct Loaded {
     pub files: usize,
 }
 
+/// How the names of a rule's tests end; such files lie beside the rules and are none.
+const TEST_ENDINGS: [&str; 2] = [".test.yml", ".test.yaml"];
+
 /// Loads files, and folders recursively (`.yml` and `.yaml`). A file that is named itself is read
 /// whatever its extension.
 pub fn load<P: AsRef<Path>>(paths: &[P]) -> Loaded {
-    let mut loaded = Loaded::default();
+    let (files, diagnostics) = list_files(paths);
+    let mut loaded = Loaded { diagnostics, ..Loaded::default() };
+    for file in files {
+        loaded.files += 1;
+        match read_file(&file) {
+            Ok(text) => {
+                let (mut documents, mut diagnostics) =
+                    parse_documents(&text, &file.to_string_lossy());
+                loaded.documents.append(&mut documents);
+                loaded.diagnostics.append(&mut diagnostics);
+            }
+            Err(fault) => loaded.diagnostics.push(fault),
+        }
+    }
+    loaded
+}
+
+/// The files that [`load`] reads, in its order, and what can't be listed.
+pub fn list_files<P: AsRef<Path>>(paths: &[P]) -> (Vec<PathBuf>, Vec<Diagnostic>) {
     let mut files = Vec::new();
+    let mut faults = Vec::new();
     for path in paths {
         let mut found = Vec::new();
         let path = path.as_ref();
         match fs::metadata(path) {
-            Ok(metadata) if metadata.is_dir() => list(path, 0, &mut found, &mut loaded),
+            Ok(metadata) if metadata.is_dir() => list(path, 0, &mut found, &mut faults),
             Ok(_) => found.push(path.to_owned()),
-            Err(error) => loaded.unreadable(path, &error),
+            Err(error) => faults.push(unreadable(path, &error)),
         }
         found.sort();
         files.append(&mut found);
     }
-    for file in files {
-        loaded.read(&file);
-    }
-    loaded
+    (files, faults)
+}
+
+/// The text of a rule file, or why it can't be read.
+pub fn read_file(path: &Path) -> Result<String, Diagnostic> {
+    let bytes = match read_bounded(path) {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => {
+            let message = format!("the file has more than {FILE_BYTES_MAX} bytes");
+            return Err(fault(path, Code::TooLarge, message));
+        }
+        Err(error) => return Err(unreadable(path, &error)),
+    };
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        fault(path, Code::Unreadable, format!("the file is not UTF-8 (at byte {valid})"))
+    })
 }
 
 impl Loaded {
@@ -54,40 +89,14 @@ impl Loaded {
     pub fn rules(&self) -> impl Iterator<Item = &crate::Rule> {
         self.documents.iter().filter_map(Document::as_rule)
     }
+}
 
-    fn read(&mut self, path: &Path) {
-        self.files += 1;
-        let name = path.to_string_lossy();
-        let bytes = match read_bounded(path) {
-            Ok(Some(bytes)) => bytes,
-            Ok(None) => {
-                let message = format!("the file has more than {FILE_BYTES_MAX} bytes");
-                return self.fault(path, Code::TooLarge, message);
-            }
-            Err(error) => return self.unreadable(path, &error),
-        };
-        match String::from_utf8(bytes) {
-            Ok(text) => {
-                let (mut documents, mut diagnostics) = parse_documents(&text, &name);
-                self.documents.append(&mut documents);
-                self.diagnostics.append(&mut diagnostics);
-            }
-            Err(error) => {
-                let valid = error.utf8_error().valid_up_to();
-                let message = format!("the file is not UTF-8 (at byte {valid})");
-                self.fault(path, Code::Unreadable, message);
-            }
-        }
-    }
+fn unreadable(path: &Path, error: &std::io::Error) -> Diagnostic {
+    fault(path, Code::Unreadable, format!("the file can't be read: {error}"))
+}
 
-    fn unreadable(&mut self, path: &Path, error: &std::io::Error) {
-        self.fault(path, Code::Unreadable, format!("the file can't be read: {error}"));
-    }
-
-    fn fault(&mut self, path: &Path, code: Code, message: String) {
-        let diagnostic = Diagnostic::error(code, Span::default(), message);
-        self.diagnostics.push(diagnostic.in_file(&path.to_string_lossy()));
-    }
+fn fault(path: &Path, code: Code, message: String) -> Diagnostic {
+    Diagnostic::error(code, Span::default(), message).in_file(&path.to_string_lossy())
 }
 
 fn read_bounded(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
@@ -97,34 +106,37 @@ fn read_bounded(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
     Ok((bytes.len() <= FILE_BYTES_MAX).then_some(bytes))
 }
 
-fn list(folder: &Path, depth: usize, files: &mut Vec<PathBuf>, loaded: &mut Loaded) {
+fn is_rule_file(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let is_yaml = name.ends_with(".yml") || name.ends_with(".yaml");
+    is_yaml && !TEST_ENDINGS.iter().any(|ending| name.ends_with(ending))
+}
+
+fn list(folder: &Path, depth: usize, files: &mut Vec<PathBuf>, faults: &mut Vec<Diagnostic>) {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
-        Err(error) => return loaded.unreadable(folder, &error),
+        Err(error) => return faults.push(unreadable(folder, &error)),
     };
     for entry in entries {
         let (path, kind) = match entry.and_then(|entry| Ok((entry.path(), entry.file_type()?))) {
             Ok(entry) => entry,
             Err(error) => {
-                loaded.unreadable(folder, &error);
+                faults.push(unreadable(folder, &error));
                 continue;
             }
         };
         if kind.is_dir() {
             if depth == FOLDER_DEPTH_MAX {
                 let message = format!("folders are nested deeper than {FOLDER_DEPTH_MAX}");
-                loaded.fault(&path, Code::TooLarge, message);
+                faults.push(fault(&path, Code::TooLarge, message));
             } else {
-                list(&path, depth + 1, files, loaded);
+                list(&path, depth + 1, files, faults);
             }
-        } else if path
-            .extension()
-            .is_some_and(|extension| extension == "yml" || extension == "yaml")
-        {
+        } else if is_rule_file(&path) {
             if files.len() == FILES_MAX {
                 let message =
                     format!("there are more than {FILES_MAX} files; the rest is left out");
-                return loaded.fault(&path, Code::TooLarge, message);
+                return faults.push(fault(&path, Code::TooLarge, message));
             }
             files.push(path);
         }

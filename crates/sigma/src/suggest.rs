@@ -4,7 +4,7 @@
 //! away. When nothing is near, the whole list is more help than a guess.
 
 /// The word within an edit distance of a third of its length, the nearest first.
-pub(crate) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let word: Vec<char> = word.to_lowercase().chars().take(WORD_CHARS_MAX).collect();
     known
         .map(|candidate| (distance(&word, candidate), candidate))
@@ -14,7 +14,7 @@ pub(crate) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> O
 }
 
 /// A sentence of help: the nearest word, else the whole list.
-pub(crate) fn help<'a>(word: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
+pub fn help<'a>(word: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
     match nearest(word, known.clone()) {
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("use one of: {}", known.collect::<Vec<_>>().join(", ")),

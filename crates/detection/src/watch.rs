@@ -1,0 +1,120 @@
+//! Notices that rule files changed, and makes a new book of them.
+//!
+//! It looks at names, lengths and times of change, every few seconds, as its caller wishes: no
+//! service of the operating system is needed, it works on network file systems, and a thousand
+//! changes at once (a `git pull`) are one reload.
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use crate::book::{RuleBook, Rules};
+use crate::load::RuleSources;
+
+/// Keeps [`Rules`] up to date with their files.
+#[derive(Debug)]
+pub struct Watcher {
+    rules: Rules,
+    sources: RuleSources,
+    seen: Vec<Seen>,
+}
+
+/// What is looked at of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Seen {
+    path: PathBuf,
+    /// When it was changed last, and its length; `None` if that can't be told.
+    state: Option<(SystemTime, u64)>,
+}
+
+/// What a reload changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Change {
+    /// Rules and correlations that were not there before.
+    pub added: usize,
+    /// Those that are gone.
+    pub removed: usize,
+    /// Those that say something else now.
+    pub changed: usize,
+}
+
+impl Watcher {
+    /// Loads the rules. The rules are taken as they are now: look for changes later.
+    pub fn start(sources: RuleSources) -> (Watcher, Rules) {
+        // First looked at, then loaded: what changes in between is noticed.
+        let seen = look(&sources);
+        let rules = Rules::new(sources.load());
+        (Watcher { rules: rules.clone(), sources, seen }, rules)
+    }
+
+    /// Looks whether files changed since, and if so, puts a new book into use. `before` is shown
+    /// the book just before: the place to make its correlations known to the stage that counts,
+    /// which must know them first.
+    ///
+    /// When not one file can be found where there were some, the old rules stay: a folder that is
+    /// not mounted, or a checkout that is being replaced, should not end all detection.
+    pub fn poll(&mut self, before: impl FnOnce(&RuleBook)) -> Option<Change> {
+        let seen = look(&self.sources);
+        if seen == self.seen {
+            return None;
+        }
+        let nothing_left = seen.iter().all(|file| file.state.is_none());
+        if nothing_left && self.seen.iter().any(|file| file.state.is_some()) {
+            tracing::error!(
+                paths = ?self.sources.paths,
+                "no rule file can be found any more; the rules that were loaded stay in use"
+            );
+            return None;
+        }
+        let old = self.rules.current();
+        let book = self.sources.load();
+        self.seen = seen;
+        let change = Change::between(&old, &book);
+        let errors = book.refused();
+        let Change { added, removed, changed } = change;
+        let rules = book.rules().len();
+        tracing::info!(rules, added, removed, changed, errors, "rules reloaded");
+        before(&book);
+        self.rules.replace(book);
+        Some(change)
+    }
+}
+
+impl Change {
+    /// What is different in the later book.
+    pub fn between(old: &RuleBook, new: &RuleBook) -> Change {
+        use crate::book::Found;
+        let mut change = Change::default();
+        let ids = |book: &RuleBook| -> Vec<String> {
+            let rules = book.rules().iter().map(|entry| entry.reference.id.clone());
+            let others = book.correlations().iter().map(|entry| entry.reference.id.clone());
+            rules.chain(others).collect()
+        };
+        for id in ids(new) {
+            let is_same = match (old.find(&id), new.find(&id)) {
+                (None, _) | (_, None) => {
+                    change.added += 1;
+                    continue;
+                }
+                (Some(Found::Rule(old)), Some(Found::Rule(new))) => old.rule == new.rule,
+                (Some(Found::Correlation(old)), Some(Found::Correlation(new))) => {
+                    old.correlation == new.correlation
+                }
+                _ => false,
+            };
+            change.changed += usize::from(!is_same);
+        }
+        change.removed = ids(old).iter().filter(|id| new.find(id).is_none()).count();
+        change
+    }
+}
+
+fn look(sources: &RuleSources) -> Vec<Seen> {
+    let (rules, _) = sigma::list_files(&sources.paths);
+    let (pipelines, _) = sigma::list_files(&sources.pipelines);
+    let state = |path: &PathBuf| {
+        let metadata = std::fs::metadata(path).ok()?;
+        Some((metadata.modified().ok()?, metadata.len()))
+    };
+    let files = rules.into_iter().chain(pipelines);
+    files.map(|path| Seen { state: state(&path), path }).collect()
+}
