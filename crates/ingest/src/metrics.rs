@@ -1,0 +1,97 @@
+//! The counters of ingestion, in prometheus's default registry.
+//!
+//! The names are documented for operators and stay. Labels are listeners and reasons, small closed
+//! sets; the one that names sources is bounded where it is used.
+
+use std::sync::LazyLock;
+
+use prometheus::core::Collector;
+use prometheus::{
+    Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, exponential_buckets,
+};
+
+pub(crate) static RECORDS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    counters("watchpost_ingest_records_total", "Records taken in and made durable.", &["listener"])
+});
+pub(crate) static BYTES: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    counters(
+        "watchpost_ingest_bytes_total",
+        "Payload bytes taken in and made durable.",
+        &["listener"],
+    )
+});
+pub(crate) static REFUSED: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    counters(
+        "watchpost_ingest_refused_records_total",
+        "Records refused and told so to their sender, by reason (full, unavailable, too_large).",
+        &["listener", "reason"],
+    )
+});
+pub(crate) static DROPPED: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    counters(
+        "watchpost_ingest_dropped_records_total",
+        "Records lost because their sender can't be told, by reason (full, unavailable, kernel).",
+        &["listener", "reason"],
+    )
+});
+pub(crate) static DROPPED_BY_SOURCE: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    counters(
+        "watchpost_ingest_dropped_datagrams_total",
+        "Datagrams dropped because the intake was full, by sender; the first 256 by name, then as others.",
+        &["source"],
+    )
+});
+pub(crate) static SPLIT: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    counters(
+        "watchpost_ingest_split_records_total",
+        "Records made of what a message has beyond the limit.",
+        &["listener"],
+    )
+});
+pub(crate) static REQUESTS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    counters("watchpost_ingest_requests_total", "Requests answered, by status.", &["status"])
+});
+pub(crate) static CONNECTIONS: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    register(
+        IntGaugeVec::new(
+            Opts::new("watchpost_ingest_connections", "Connections that are open."),
+            &["listener"],
+        )
+        .expect("the name is valid"),
+    )
+});
+pub(crate) static CONNECTIONS_CLOSED: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    counters(
+        "watchpost_ingest_closed_connections_total",
+        "Connections closed by us, by reason (limit, idle, unavailable).",
+        &["listener", "reason"],
+    )
+});
+pub(crate) static IN_FLIGHT_BYTES: LazyLock<IntGauge> = LazyLock::new(|| {
+    register(
+        IntGauge::new(
+            "watchpost_ingest_in_flight_bytes",
+            "Bytes being received or waiting to be durable, in steps of 64 KiB.",
+        )
+        .expect("the name is valid"),
+    )
+});
+pub(crate) static APPEND_SECONDS: LazyLock<Histogram> = LazyLock::new(|| {
+    // 0.2 ms to 13 s: from a sync on a fast disk to one that is in trouble.
+    let buckets = exponential_buckets(0.0002, 3.0, 11).expect("the buckets are valid");
+    let options = HistogramOpts::new(
+        "watchpost_ingest_append_seconds",
+        "Time from a batch being complete to it being durable.",
+    );
+    register(Histogram::with_opts(options.buckets(buckets)).expect("the name is valid"))
+});
+
+fn counters(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    register(IntCounterVec::new(Opts::new(name, help), labels).expect("the name is valid"))
+}
+
+fn register<C: Collector + Clone + 'static>(collector: C) -> C {
+    // A name that is taken already is a mistake in this file; the metric still counts, unseen.
+    prometheus::register(Box::new(collector.clone())).ok();
+    collector
+}
