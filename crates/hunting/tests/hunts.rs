@@ -88,7 +88,7 @@ fn indexed(dir: &Path, events: &[serde_json::Value]) -> Searcher {
             position: None,
         });
     }
-    writer.commit(now()).unwrap();
+    writer.commit().unwrap();
     index.searcher()
 }
 

@@ -43,13 +43,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             writer.add(Document { kind: Kind::Events, time, event, json, position: None });
             done += 1;
         }
-        writer.flush(now)?;
+        writer.flush()?;
         if last.elapsed() >= Duration::from_millis(800) {
-            writer.commit(now)?;
+            writer.commit()?;
             last = Instant::now();
         }
     }
-    writer.commit(now)?;
+    writer.commit()?;
     let took = started.elapsed() - making;
     let bytes = |index: &Index| index.partitions().iter().map(|p| p.bytes).sum::<u64>();
     eprintln!(
@@ -60,7 +60,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         raw_bytes as f64 / 1e6 / took.as_secs_f64(),
     );
     let merging = Instant::now();
-    writer.compact(now)?;
+    writer.compact()?;
     eprintln!(
         "merged in {:.1} s; index {} MB, {:.3} of the raw JSON, {} partitions",
         merging.elapsed().as_secs_f64(),

@@ -310,13 +310,17 @@ impl Inner {
             .map(|days| now.plus_nanos(i64::from(days).saturating_mul(-DAY_NANOS)))
     }
 
-    /// Removes partitions that ended before this moment. Searches that run go on: their files stay
+    /// Removes partitions that are older than this moment, but for those that are being written. Searches that run go on: their files stay
     /// until they let go of them.
-    pub(crate) fn drop_before(&self, moment: Timestamp) -> Result<usize, IndexError> {
+    pub(crate) fn drop_before(
+        &self,
+        moment: Timestamp,
+        in_use: &[PartitionId],
+    ) -> Result<usize, IndexError> {
         let old: Vec<Arc<Partition>> = self
             .partitions()
             .into_iter()
-            .filter(|partition| partition.id.end() <= moment)
+            .filter(|partition| partition.is_older_than(moment) && !in_use.contains(&partition.id))
             .collect();
         for partition in &old {
             self.partitions.write().unwrap_or_else(PoisonError::into_inner).remove(&partition.id);

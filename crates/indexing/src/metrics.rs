@@ -2,24 +2,13 @@
 
 use std::sync::LazyLock;
 
-use prometheus::{
-    Histogram, IntCounter, IntCounterVec, register_histogram, register_int_counter,
-    register_int_counter_vec,
-};
+use prometheus::{Histogram, IntCounterVec, register_histogram, register_int_counter_vec};
 
 pub(crate) static INDEXED: LazyLock<IntCounterVec> = LazyLock::new(|| {
     register_int_counter_vec!(
         "watchpost_indexed_total",
         "Events and alerts added to the index",
         &["kind"]
-    )
-    .expect("the metric's name is used once")
-});
-
-pub(crate) static LATE_DROPPED: LazyLock<IntCounter> = LazyLock::new(|| {
-    register_int_counter!(
-        "watchpost_index_expired_total",
-        "Events and alerts not indexed because they are older than what is kept"
     )
     .expect("the metric's name is used once")
 });

@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use event::Timestamp;
 use tantivy::directory::MmapDirectory;
@@ -165,6 +166,18 @@ impl Partition {
         cache.retain(|id, _| live.contains(id));
         cache.insert(id, columns.clone());
         Ok(columns)
+    }
+
+    /// Whether its day ended, and it was last changed, before this moment. If the system does not
+    /// say when, it is not old.
+    pub(crate) fn is_older_than(&self, moment: Timestamp) -> bool {
+        let changed = std::fs::metadata(self.dir.join("meta.json"))
+            .and_then(|metadata| metadata.modified())
+            .ok()
+            .and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok())
+            .and_then(|since| i64::try_from(since.as_millis()).ok())
+            .map(Timestamp::from_millis);
+        self.id.end() <= moment && changed.is_some_and(|changed| changed < moment)
     }
 
     /// How many bytes its files take.

@@ -38,9 +38,9 @@ impl IndexStage {
         Ok(IndexStage { index: index.clone(), writer, changed: None, retained: None })
     }
 
-    fn commit(&mut self, now: Timestamp) -> Result<(), StageError> {
+    fn commit(&mut self) -> Result<(), StageError> {
         self.changed = None;
-        self.writer.commit(now).map_err(StageError::new)
+        self.writer.commit().map_err(StageError::new)
     }
 }
 
@@ -95,14 +95,14 @@ impl Stage for IndexStage {
     }
 
     fn end_batch(&mut self, now: Timestamp, _output: &mut Output) -> Result<(), StageError> {
-        self.writer.flush(now).map_err(StageError::new)?;
+        self.writer.flush().map_err(StageError::new)?;
         if self.writer.has_changes() {
             let since = *self.changed.get_or_insert_with(Instant::now);
             let options = &self.index.inner.options;
             if since.elapsed() >= options.commit_every
                 || self.writer.uncommitted_bytes() >= options.commit_bytes_max
             {
-                self.commit(now)?;
+                self.commit()?;
             }
         }
         let due = self.retained.is_none_or(|last| {
@@ -115,7 +115,7 @@ impl Stage for IndexStage {
         Ok(())
     }
 
-    fn finish(&mut self, now: Timestamp, _output: &mut Output) -> Result<(), StageError> {
-        self.commit(now)
+    fn finish(&mut self, _now: Timestamp, _output: &mut Output) -> Result<(), StageError> {
+        self.commit()
     }
 }

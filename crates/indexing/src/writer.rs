@@ -125,8 +125,7 @@ impl IndexWriter {
     /// # Errors
     /// When a partition cannot be made or written. Then [`IndexWriter::rollback`] and read again
     /// from [`IndexWriter::start`].
-    pub fn flush(&mut self, now: Timestamp) -> Result<(), IndexError> {
-        let kept_since = self.inner.kept_since(now);
+    pub fn flush(&mut self) -> Result<(), IndexError> {
         // Partitions that are open come first: closing one to make room commits it as complete up
         // to `seen`, so it must have got its documents by then.
         let waiting = std::mem::take(&mut self.waiting);
@@ -134,10 +133,6 @@ impl IndexWriter {
         let (first, then): (Vec<_>, Vec<_>) =
             waiting.into_iter().partition(|(id, _)| self.open.contains_key(id));
         for (id, documents) in first.into_iter().chain(then) {
-            if kept_since.is_some_and(|since| id.end() <= since) {
-                metrics::LATE_DROPPED.inc_by(documents.len() as u64);
-                continue;
-            }
             self.flush_partition(id, documents)?;
         }
         Ok(())
@@ -204,8 +199,8 @@ impl IndexWriter {
     ///
     /// # Errors
     /// When something cannot be written. Then [`IndexWriter::rollback`], and read again.
-    pub fn commit(&mut self, now: Timestamp) -> Result<(), IndexError> {
-        self.flush(now)?;
+    pub fn commit(&mut self) -> Result<(), IndexError> {
+        self.flush()?;
         let timer = metrics::COMMIT_SECONDS.start_timer();
         for open in self.open.values_mut() {
             if open.changed {
@@ -230,14 +225,16 @@ impl IndexWriter {
         self.seen.clone_from(&self.checkpoint);
     }
 
-    /// Drops partitions that are older than what is kept. Returns how many.
+    /// Drops partitions whose day, and the last change of which, are longer ago than is kept: what
+    /// was imported today of last year's logs is kept as long as today's. Returns how many.
     ///
     /// # Errors
     /// When files cannot be removed.
     pub fn enforce_retention(&mut self, now: Timestamp) -> Result<usize, IndexError> {
         let Some(since) = self.inner.kept_since(now) else { return Ok(0) };
-        self.open.retain(|id, _| id.end() > since);
-        self.inner.drop_before(since)
+        self.open.retain(|_, open| open.changed || !open.partition.is_older_than(since));
+        let open: Vec<PartitionId> = self.open.keys().copied().collect();
+        self.inner.drop_before(since, &open)
     }
 
     /// Commits, and merges every partition into one segment: for an import that is complete, or a
@@ -245,8 +242,8 @@ impl IndexWriter {
     ///
     /// # Errors
     /// When something cannot be written.
-    pub fn compact(&mut self, now: Timestamp) -> Result<(), IndexError> {
-        self.commit(now)?;
+    pub fn compact(&mut self) -> Result<(), IndexError> {
+        self.commit()?;
         self.open.clear();
         for partition in self.inner.partitions() {
             let wrong = || IndexError::partition(partition.id, "merging it");

@@ -204,7 +204,6 @@ fn indexed(dir: &std::path::Path, events: &[Event], per_commit: usize) -> Search
     let options = Options { threads: 1, writers_max: 2, ..Options::default() };
     let index = Index::open(dir, options).unwrap();
     let mut writer = index.writer().unwrap();
-    let now = Timestamp::EPOCH;
     for chunk in events.chunks(per_commit) {
         for event in chunk {
             writer.add(Document {
@@ -215,7 +214,7 @@ fn indexed(dir: &std::path::Path, events: &[Event], per_commit: usize) -> Search
                 position: None,
             });
         }
-        writer.commit(now).unwrap();
+        writer.commit().unwrap();
     }
     index.searcher()
 }

@@ -41,7 +41,7 @@ fn verdicts(settings: Settings) -> Vec<(String, Verdict)> {
         };
         normalizer.normalize(&raw, Some(id), add).unwrap();
     }
-    writer.commit(end).unwrap();
+    writer.commit().unwrap();
     let range = TimeRange { since: Some(start()), until: Some(end) };
     detections::hunts()
         .map(|file| {

@@ -97,8 +97,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         let json: Value = serde_json::from_str(&alert.to_event()?.to_json())?;
         add(&mut writer, Kind::Alerts, &json)?;
     }
-    writer.flush(now)?;
-    writer.commit(now)?;
+    writer.flush()?;
+    writer.commit()?;
     let state = web::AppState {
         index,
         rules: Rules::new(rules),

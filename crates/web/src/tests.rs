@@ -119,8 +119,8 @@ fn place(events: usize) -> Place {
         evidence: vec![Evidence { id: format!("e{}", events - 1), event: last }],
     };
     add(Kind::Alerts, alert.to_event().unwrap());
-    writer.flush(now).unwrap();
-    writer.commit(now).unwrap();
+    writer.flush().unwrap();
+    writer.commit().unwrap();
     let sources = RuleSources {
         builtin: vec![("odd.yml".into(), RULES.into()), ("broken.yml".into(), BROKEN.into())],
         paths: Vec::new(),
