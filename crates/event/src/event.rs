@@ -212,6 +212,16 @@ impl Event {
         self.fields.iter().map(|field| (field.hash, self.slice(field.path), self.value(field)))
     }
 
+    /// The hashes of the fields' names, in the order of [`Event::fields`].
+    pub fn hashes(&self) -> impl ExactSizeIterator<Item = u64> {
+        self.fields.iter().map(|field| field.hash)
+    }
+
+    /// The name and value at a place in [`Event::fields`].
+    pub fn field(&self, at: usize) -> Option<(&str, Value<'_>)> {
+        self.fields.get(at).map(|field| (self.slice(field.path), self.value(field)))
+    }
+
     /// Gives a field this one value, whatever it had before.
     pub fn set<'v>(&mut self, path: &str, value: impl Into<Value<'v>>) {
         let hash = path_hash(path);
@@ -268,6 +278,19 @@ impl Event {
             path.push_str(prefix);
             path.push_str(other.slice(field.path));
             self.push(&path, other.value(field), field.role);
+        }
+    }
+
+    /// Takes over fields of another event under other names. `rename` is given each field's name and
+    /// an empty text to write the new name into; a field whose new name stays empty is left out.
+    pub fn clone_renamed(&mut self, other: &Event, rename: &mut dyn FnMut(&str, &mut String)) {
+        let mut path = String::with_capacity(64);
+        for field in &other.fields {
+            path.clear();
+            rename(other.slice(field.path), &mut path);
+            if !path.is_empty() {
+                self.push(&path, other.value(field), field.role);
+            }
         }
     }
 

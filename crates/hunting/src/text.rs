@@ -13,9 +13,8 @@ const EVENT_CHARS_MAX: usize = 300;
 
 pub(crate) fn text(report: &Report) -> String {
     let mut out = String::new();
-    let answer = report.verdict.as_str().to_uppercase();
-    line(&mut out, &format!("{answer}  {}", report.title));
-    line(&mut out, &format!("  because {}", report.reason));
+    line(&mut out, &report.title);
+    line(&mut out, &format!("  {}, because {}", report.verdict.as_str(), report.reason));
     line(&mut out, "");
     for part in report.hypothesis.lines() {
         line(&mut out, &format!("  {part}"));

@@ -122,8 +122,8 @@ fn what_was_found_supports() {
     let report = ran(HUNT, &both(), &Limits::default());
     assert_eq!(report.verdict, Verdict::Supported);
     assert_snapshot!(report.text(), @r#"
-    SUPPORTED  A stolen password after a spray
-      because `success` found 1 event
+    A stolen password after a spray
+      supported, because `success` found 1 event
 
       Somebody tried one password on many accounts, and one of them worked.
       ATT&CK    T1110.003, credential-access
@@ -432,8 +432,8 @@ fn where_the_data_was_there_and_nothing_was_found_it_is_refuted() {
     let report = ran(HUNT, &benign(), &Limits::default());
     assert_eq!(report.verdict, Verdict::Refuted);
     assert_snapshot!(report.text(), @r"
-    REFUTED  A stolen password after a spray
-      because the data was there, and `success` found nothing
+    A stolen password after a spray
+      refuted, because the data was there, and `success` found nothing
 
       Somebody tried one password on many accounts, and one of them worked.
       ATT&CK    T1110.003, credential-access

@@ -29,6 +29,7 @@ mod reader;
 mod resolve;
 mod rule;
 pub mod suggest;
+pub mod taxonomy;
 mod values;
 pub mod yaml;
 

@@ -8,6 +8,8 @@ use crate::rule::Logsource;
 
 /// A rule's category, and the events' categories that it covers too.
 const CATEGORIES: &[(&str, &[&str])] = &[
+    // Sysmon tells of a deletion that it archived (23) and of one that it only saw (26).
+    ("file_delete", &["file_delete_detected"]),
     // Sysmon's registry events: added or deleted key, value set, key or value renamed.
     ("registry_event", &["registry_add", "registry_delete", "registry_rename", "registry_set"]),
 ];

@@ -182,7 +182,7 @@ fn built_in_pipelines_lead_to_the_event_model() {
     insta::assert_snapshot!(check("{product: windows, category: registry_set}", "{TargetObject: a, Details: b}"), @"s{(registry.path = 'a' and winlog.event_data.Details = 'b')}");
     insta::assert_snapshot!(check("{product: windows, category: ps_script}", "{ScriptBlockText: a}"), @"s{powershell.file.script_block_text = 'a'}");
     insta::assert_snapshot!(check("{product: windows, service: applocker}", "{EventID: 8004, FilePath: a}"), @"s{(event.code = '8004' and (winlog.event_data.FilePath = 'a' or winlog.user_data.FilePath = 'a'))}");
-    insta::assert_snapshot!(check("{product: linux, category: process_creation}", "{CommandLine: a, User: b, LogonId: c}"), @"s{(process.command_line = 'a' and user.name = 'b' and LogonId = 'c')}");
+    insta::assert_snapshot!(check("{product: linux, category: process_creation}", "{CommandLine: a, User: b, LogonId: c}"), @"s{(process.command_line = 'a' and user.name = 'b' and winlog.event_data.LogonId = 'c')}");
     insta::assert_snapshot!(check("{product: linux, service: auditd}", "{type: EXECVE, a0: x}"), @"s{(auditd.data.type = 'EXECVE' and auditd.data.a0 = 'x')}");
     insta::assert_snapshot!(check("{product: aws, service: cloudtrail}", "{eventName: a, errorCode: b, userIdentity.type: c}"), @"s{(event.action = 'a' and aws.cloudtrail.error_code = 'b' and aws.cloudtrail.userIdentity.type = 'c')}");
     insta::assert_snapshot!(check("{category: webserver}", "{cs-method: GET, cs-uri-query: x, sc-status: 200}"), @"s{(http.request.method = 'GET' and (url.query = 'x' or url.original = 'x') and http.response.status_code = '200')}");

@@ -1,32 +1,32 @@
 //! Advice about rules that load: what is probably not meant, what costs, what is missing.
 //!
-//! Each lint is a small function over one document, in one of three files: what the attributes say
-//! (`metadata`), how the detection is written (`writing`), and what it means once resolved
-//! (`meaning`). Lints about several documents at once are here. Errors mean that the set should
+//! Each lint is a small function over one document, in one of four files: what the attributes say
+//! (`metadata`), how the detection is written (`writing`), what it means once resolved (`meaning`),
+//! and what it expects of its logs (`sources`). Lints about several documents at once are here. Errors mean that the set should
 //! not go into production as it is; warnings, that a rule may not do what its author thinks; notes
 //! are worth knowing.
 
 mod meaning;
 mod metadata;
+mod sources;
 mod writing;
 
 use std::collections::{BTreeSet, HashMap};
 
 use crate::correlation::check_references;
-use crate::diagnostic::{Code, Diagnostic, Severity};
+use crate::diagnostic::{Code, Diagnostic};
 use crate::documents::Document;
-use crate::logsource::feeds;
-use crate::rule::{Logsource, Rule};
-use crate::suggest;
+use crate::rule::Logsource;
+use crate::taxonomy::KnownFields;
 
 /// What is asked of [`lint`].
 #[derive(Debug, Clone, Default)]
 pub struct LintOptions {
     /// Codes that are not reported.
     pub silenced: BTreeSet<Code>,
-    /// The native fields that logsources are known to have. A rule whose logsource none of these
-    /// covers is not checked for unknown fields.
-    pub fields: Vec<(Logsource, BTreeSet<String>)>,
+    /// The native fields that logsources are known to have, as [`crate::taxonomy::fields`] lists
+    /// them. A rule whose logsource covers none of these is not checked for unknown fields.
+    pub fields: Vec<KnownFields>,
     /// The logsources that something configured can feed; nothing means not to check.
     pub sources: Option<Vec<Logsource>>,
 }
@@ -42,8 +42,7 @@ pub fn lint(documents: &[Document], options: &LintOptions) -> Vec<Diagnostic> {
             Document::Rule(rule) => {
                 writing::all(rule, &mut found);
                 meaning::all(rule, &mut found);
-                unknown_fields(rule, options, &mut found);
-                never_fed(rule, options, &mut found);
+                sources::all(rule, options, &mut found);
             }
             Document::Filter(filter) => metadata::filter_keeps(filter, &mut found),
             Document::Correlation(_) => {}
@@ -79,44 +78,4 @@ fn duplicate_ids(documents: &[Document], found: &mut Vec<Diagnostic>) {
             found.push(diagnostic);
         }
     }
-}
-
-fn unknown_fields(rule: &Rule, options: &LintOptions, found: &mut Vec<Diagnostic>) {
-    let event = triple(&rule.logsource);
-    let known: Vec<&BTreeSet<String>> = options
-        .fields
-        .iter()
-        .filter(|(logsource, _)| feeds(logsource, event))
-        .map(|(_, fields)| fields)
-        .collect();
-    if known.is_empty() {
-        return;
-    }
-    rule.for_each_item(|item| {
-        let Some(field) = &item.field else { return };
-        if known.iter().any(|fields| fields.contains(field)) {
-            return;
-        }
-        let message = format!("`{}` has no field `{field}` that is known", rule.logsource);
-        let mut diagnostic =
-            Diagnostic::new(Severity::Warning, Code::UnknownField, item.span, message);
-        let names = known.iter().flat_map(|fields| fields.iter().map(String::as_str));
-        if let Some(near) = suggest::nearest(field, names) {
-            diagnostic = diagnostic.with_help(format!("did you mean `{near}`?"));
-        }
-        found.push(diagnostic);
-    });
-}
-
-fn never_fed(rule: &Rule, options: &LintOptions, found: &mut Vec<Diagnostic>) {
-    let Some(sources) = &options.sources else { return };
-    if sources.iter().any(|source| feeds(&rule.logsource, triple(source))) {
-        return;
-    }
-    let message = format!("no configured source feeds `{}`", rule.logsource);
-    found.push(Diagnostic::warning(Code::NeverFed, rule.span, message));
-}
-
-fn triple(logsource: &Logsource) -> (Option<&str>, Option<&str>, Option<&str>) {
-    (logsource.product.as_deref(), logsource.category.as_deref(), logsource.service.as_deref())
 }
