@@ -1,0 +1,347 @@
+//! The command line, as a contract: names, options and their help.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// A SIEM engine: logs in, Sigma detections, correlations and answers out.
+#[derive(Debug, Parser)]
+#[command(name = "watchpost", version, arg_required_else_help = true, max_term_width = 100)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// How logs are written to standard error; WATCHPOST_LOG filters them (info, debug, ...)
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Everything at once on a temporary data folder: a simulated fleet under attack
+    Demo(DemoArgs),
+    /// Run the engine: listeners, detection, search, pages
+    Run(RunArgs),
+    /// Match rules against files, without a server
+    Scan(ScanArgs),
+    /// Check, test and explain Sigma rules
+    Rules(RulesArgs),
+    /// Search what is indexed
+    Search(SearchArgs),
+    /// Hunt by hypothesis
+    Hunt(HuntArgs),
+    /// Bring files through the whole pipeline
+    Import(ImportArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DemoArgs {
+    /// Stop by itself after this time (30s, 5m)
+    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+    pub(crate) duration: Option<Duration>,
+    /// Address of the pages and the API
+    #[arg(long, default_value = "127.0.0.1:8480")]
+    pub(crate) listen: SocketAddr,
+    /// Keep the data in this folder instead of a temporary one
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Background events per second
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) rate: u32,
+    /// Stage no attack: only the background, to see what is falsely alerted
+    #[arg(long)]
+    pub(crate) benign: bool,
+    /// Leave a source out: windows, linux, web or aws (repeatable)
+    #[arg(long, value_name = "SOURCE")]
+    pub(crate) without: Vec<String>,
+    /// Seed of the simulation; the same seed gives the same events
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RunArgs {
+    /// The configuration file
+    #[arg(long, value_name = "FILE", env = "WATCHPOST_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// The data folder
+    #[arg(long, value_name = "DIR", env = "WATCHPOST_DATA")]
+    pub(crate) data: Option<PathBuf>,
+    /// Only these stages: ingest, normalize, detection, correlation, indexing, web
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub(crate) stages: Vec<String>,
+    /// The bus; `embedded` is the only one so far
+    #[arg(long, value_name = "URL", default_value = "embedded")]
+    pub(crate) bus: String,
+    /// Only check the configuration and the rules, and say what would run
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RuleSource {
+    /// Files or folders of Sigma rules (repeatable); the built-in rules if none is named
+    #[arg(long, value_name = "PATH")]
+    pub(crate) rules: Vec<PathBuf>,
+    /// Processing pipelines (pySigma's form) applied after the built-in ones (repeatable)
+    #[arg(long = "pipeline", value_name = "FILE")]
+    pub(crate) pipelines: Vec<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ScanArgs {
+    #[command(flatten)]
+    pub(crate) source: RuleSource,
+    /// How matches are written
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+    /// Files read at the same time; as many as there are processors if not said
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) threads: Option<u16>,
+    /// Only rules of this level or above
+    #[arg(long, value_name = "LEVEL", default_value = "informational")]
+    pub(crate) level: event::Level,
+    /// Files (.evtx, .json, .jsonl, .log, .gz, .zst), folders, or `-` for standard input
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Table,
+    Jsonl,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RulesArgs {
+    #[command(subcommand)]
+    pub(crate) command: RulesCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RulesCommand {
+    /// Read rules and say what is wrong with them
+    Check {
+        /// How findings are written
+        #[arg(long, value_enum, default_value_t = CheckFormat::Text)]
+        format: CheckFormat,
+        /// Leave out one kind of advice (never-fed, costly-pattern, ...); refused rules are reported
+        /// all the same
+        #[arg(long, value_name = "CODE", value_parser = code)]
+        silence: Vec<sigma::Code>,
+        /// Processing pipelines applied after the built-in ones
+        #[arg(long = "pipeline", value_name = "FILE")]
+        pipelines: Vec<PathBuf>,
+        /// Files or folders; the built-in rules if none is named
+        paths: Vec<PathBuf>,
+    },
+    /// Run the tests beside the rules (NAME.test.yml)
+    Test {
+        /// Also write the results as JUnit XML into this file
+        #[arg(long, value_name = "FILE")]
+        junit: Option<PathBuf>,
+        /// Processing pipelines applied after the built-in ones
+        #[arg(long = "pipeline", value_name = "FILE")]
+        pipelines: Vec<PathBuf>,
+        /// Files or folders; the built-in rules if none is named
+        paths: Vec<PathBuf>,
+    },
+    /// Tell for each part of a rule whether it holds for an event
+    Explain {
+        /// The rule's file
+        rule: PathBuf,
+        /// A file with the event as it is shipped, or `-` for standard input
+        event: PathBuf,
+        /// Processing pipelines applied after the built-in ones
+        #[arg(long = "pipeline", value_name = "FILE")]
+        pipelines: Vec<PathBuf>,
+    },
+    /// Map rules to ATT&CK techniques, and tell which of them can fire
+    Coverage {
+        /// How it is written: a table, or a layer for ATT&CK Navigator
+        #[arg(long, value_enum, default_value_t = CoverageFormat::Table)]
+        format: CoverageFormat,
+        /// A data folder: count only rules that the sources seen there can feed
+        #[arg(long, value_name = "DIR", env = "WATCHPOST_DATA")]
+        data: Option<PathBuf>,
+        /// Processing pipelines applied after the built-in ones
+        #[arg(long = "pipeline", value_name = "FILE")]
+        pipelines: Vec<PathBuf>,
+        /// Files or folders; the built-in rules if none is named
+        paths: Vec<PathBuf>,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CoverageFormat {
+    Table,
+    Navigator,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CheckFormat {
+    Text,
+    Json,
+    Sarif,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Where {
+    /// The data folder to read
+    #[arg(long, value_name = "DIR", env = "WATCHPOST_DATA", conflicts_with = "server")]
+    pub(crate) data: Option<PathBuf>,
+    /// Ask a running server instead; the token is taken from WATCHPOST_TOKEN
+    #[arg(long, value_name = "URL")]
+    pub(crate) server: Option<String>,
+    /// From when: a span before now (24h, 7d) or a time (2026-08-05T12:00:00Z)
+    #[arg(long, value_name = "T", default_value = "24h")]
+    pub(crate) since: String,
+    /// Until when; now if not said
+    #[arg(long, value_name = "T")]
+    pub(crate) until: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct SearchArgs {
+    #[command(flatten)]
+    pub(crate) place: Where,
+    /// How results are written
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+    /// Search alerts instead of events
+    #[arg(long)]
+    pub(crate) alerts: bool,
+    /// For example: 'process.name:powershell.exe and not user.name:SYSTEM | stats count by host.name'
+    pub(crate) query: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct HuntArgs {
+    #[command(subcommand)]
+    pub(crate) command: HuntCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum HuntCommand {
+    /// List the hunts
+    List {
+        /// Files or folders; the built-in hunts if none is named
+        paths: Vec<PathBuf>,
+    },
+    /// Read hunts and say what is wrong with them
+    Check {
+        /// Files or folders; the built-in hunts if none is named
+        paths: Vec<PathBuf>,
+    },
+    /// Run hunts over the index: supported, refuted, or inconclusive
+    Run {
+        #[command(flatten)]
+        over: HuntOver,
+        /// How the answer is written
+        #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
+        format: ReportFormat,
+    },
+    /// Run hunts and write the report for a ticket or a wiki, in Markdown
+    Report {
+        #[command(flatten)]
+        over: HuntOver,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct HuntOver {
+    /// The data folder to read
+    #[arg(long, value_name = "DIR", env = "WATCHPOST_DATA")]
+    pub(crate) data: Option<PathBuf>,
+    /// From when: a span before now (24h, 7d), a time, or `all`; what the hunt says if not said
+    #[arg(long, value_name = "T")]
+    pub(crate) since: Option<String>,
+    /// Until when; now if not said
+    #[arg(long, value_name = "T")]
+    pub(crate) until: Option<String>,
+    /// Files or folders; the built-in hunts if none is named
+    pub(crate) paths: Vec<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReportFormat {
+    Text,
+    Markdown,
+    Json,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ImportArgs {
+    /// The configuration file
+    #[arg(long, value_name = "FILE", env = "WATCHPOST_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// The data folder
+    #[arg(long, value_name = "DIR", env = "WATCHPOST_DATA")]
+    pub(crate) data: Option<PathBuf>,
+    /// The dataset of the files, if their content does not tell
+    #[arg(long, default_value = "")]
+    pub(crate) dataset: String,
+    /// The namespace that the events and their alerts belong to
+    #[arg(long, default_value = event::raw::NAMESPACE_DEFAULT)]
+    pub(crate) namespace: String,
+    /// Files (.evtx, .json, .jsonl, .log, .gz, .zst), folders, or `-` for standard input
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+}
+
+/// Reads `30s`, `5m`, `2h`, `1d` or a bare number of seconds.
+fn code(text: &str) -> Result<sigma::Code, String> {
+    let known = || sigma::Code::ALL.iter().map(|code| code.as_str());
+    sigma::Code::ALL.iter().find(|code| code.as_str() == text).copied().ok_or_else(|| {
+        let near = match sigma::suggest::nearest(text, known()) {
+            Some(near) => format!("did you mean `{near}`? "),
+            None => String::new(),
+        };
+        format!("there is no such code. {near}All are: {}", known().collect::<Vec<_>>().join(", "))
+    })
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    let seconds = match unit {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err("write it as 30s, 5m, 2h or 1d".into()),
+    };
+    digits
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(seconds))
+        .map(Duration::from_secs)
+        .ok_or_else(|| "write it as 30s, 5m, 2h or 1d".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        super::Args::command().debug_assert();
+    }
+
+    #[test]
+    fn times_are_read() {
+        assert_eq!(super::duration("90s").unwrap().as_secs(), 90);
+        assert_eq!(super::duration("5m").unwrap().as_secs(), 300);
+        assert_eq!(super::duration("7").unwrap().as_secs(), 7);
+        for wrong in ["", "s", "5x", "-1s", "1.5h", "99999999999999999999d"] {
+            assert!(super::duration(wrong).is_err(), "{wrong}");
+        }
+    }
+}

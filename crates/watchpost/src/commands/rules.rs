@@ -1,0 +1,182 @@
+//! `watchpost rules`: check, test and explain Sigma rules.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use detection::{RuleEntry, RuleSources};
+use event::Event;
+use sigma::{Code, Diagnostic, Document, LintOptions, Logsource, Severity};
+
+use crate::args::{CheckFormat, RulesArgs, RulesCommand};
+use crate::commands::{Outcome, checked, coverage};
+use crate::{engine, events, rule_tests, style};
+
+pub(crate) fn run(args: &RulesArgs) -> Outcome {
+    match &args.command {
+        RulesCommand::Check { format, silence, pipelines, paths } => {
+            check(*format, silence, pipelines, paths)
+        }
+        RulesCommand::Test { junit, pipelines, paths } => {
+            rule_tests::run(junit.as_deref(), pipelines, paths)
+        }
+        RulesCommand::Explain { rule, event, pipelines } => explain(rule, event, pipelines),
+        RulesCommand::Coverage { format, data, pipelines, paths } => {
+            coverage::run(*format, data.as_deref(), pipelines, paths)
+        }
+    }
+}
+
+/// The rules of these paths, or the built-in ones if none is named.
+pub(crate) fn sources(paths: &[PathBuf], pipelines: &[PathBuf]) -> RuleSources {
+    RuleSources {
+        builtin: if paths.is_empty() { engine::builtin_rules() } else { Vec::new() },
+        paths: paths.to_vec(),
+        pipelines: pipelines.to_vec(),
+    }
+}
+
+fn check(
+    format: CheckFormat,
+    silence: &[Code],
+    pipelines: &[PathBuf],
+    paths: &[PathBuf],
+) -> Outcome {
+    let book = sources(paths, pipelines).load();
+    let mut found: Vec<Diagnostic> = book.diagnostics().to_vec();
+    // Advice comes from the rules as they are written, before pipelines.
+    let documents = documents(paths);
+    let options = LintOptions {
+        silenced: silence.iter().copied().collect(),
+        fields: sigma::taxonomy::fields(),
+        sources: Some(normalized_classes()),
+    };
+    for advice in sigma::lint(&documents, &options) {
+        if !found.contains(&advice) {
+            found.push(advice);
+        }
+    }
+    found.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
+    let count = |severity| found.iter().filter(|finding| finding.severity == severity).count();
+    let errors = count(Severity::Error);
+    match format {
+        CheckFormat::Json => println!("{}", serde_json::to_string_pretty(&found)?),
+        CheckFormat::Sarif => println!("{}", serde_json::to_string_pretty(&sigma::sarif(&found))?),
+        CheckFormat::Text => {
+            let mut texts = HashMap::new();
+            for finding in &found {
+                let text = texts
+                    .entry(finding.file.clone())
+                    .or_insert_with(|| source_of(&book, &finding.file));
+                println!("{}", finding.render(text.as_deref()));
+            }
+        }
+    }
+    for ((Reverse(severity), code), count) in summary(&found) {
+        eprintln!("{count:>6} {:<7} {code}", severity.as_str());
+    }
+    eprintln!(
+        "{} rules and {} correlations: {errors} errors, {} warnings, {} notes",
+        book.rules().len(),
+        book.correlations().len(),
+        count(Severity::Warning),
+        count(Severity::Note),
+    );
+    Ok(checked(errors == 0))
+}
+
+/// The classes that events get here, whoever sends them.
+fn normalized_classes() -> Vec<Logsource> {
+    let own = |part: Option<&str>| part.map(str::to_owned);
+    normalize::classes()
+        .into_iter()
+        .map(|class| Logsource {
+            product: own(class.product),
+            category: own(class.category),
+            service: own(class.service),
+            definition: None,
+        })
+        .collect()
+}
+
+/// How many findings there are of each kind, the worst first.
+fn summary(found: &[Diagnostic]) -> BTreeMap<(Reverse<Severity>, &'static str), usize> {
+    let mut counts = BTreeMap::new();
+    for finding in found {
+        let kind = (Reverse(finding.severity), finding.code.as_str());
+        *counts.entry(kind).or_default() += 1;
+    }
+    counts
+}
+
+/// What the files hold, as written.
+fn documents(paths: &[PathBuf]) -> Vec<Document> {
+    if !paths.is_empty() {
+        return sigma::load(paths).documents;
+    }
+    engine::builtin_rules()
+        .iter()
+        .flat_map(|(file, text)| sigma::parse_documents(text, file).0)
+        .collect()
+}
+
+/// The text of a rule file, whether or not anything of it was loaded.
+fn source_of(book: &detection::RuleBook, file: &str) -> Option<String> {
+    book.source(file).map(str::to_owned).or_else(|| std::fs::read_to_string(file).ok())
+}
+
+fn explain(rule: &Path, event: &Path, pipelines: &[PathBuf]) -> Outcome {
+    let book = sources(&[rule.to_owned()], pipelines).load();
+    for diagnostic in book.diagnostics() {
+        eprint!("{}", diagnostic.render(source_of(&book, &diagnostic.file).as_deref()));
+    }
+    if book.rules().is_empty() {
+        return Err(format!("no rule could be loaded from {}", rule.display()).into());
+    }
+    let mut any = false;
+    let mut shown = 0;
+    let problems = events::read(&[event.to_owned()], "", &mut |found| {
+        for entry in book.rules() {
+            let Some(explanation) = book.explain(entry, found.event) else { continue };
+            let other = other_class(entry, found.event);
+            let holds = explanation.held && other.is_none();
+            shown += 1;
+            any |= holds;
+            let word = if holds { style::good("matches") } else { style::error("does not match") };
+            println!("{} {word} record {}", style::bold(&entry.reference.title), found.record);
+            if let Some(note) = other {
+                println!("  {note}");
+            }
+            println!("{explanation}");
+        }
+    });
+    for problem in problems {
+        eprintln!("{} {problem}", style::error("problem:"));
+    }
+    if shown == 0 {
+        return Err(format!("there is no event in {}", event.display()).into());
+    }
+    Ok(checked(any))
+}
+
+/// Why an event is none that the rule reads, if it is none.
+pub(crate) fn other_class(entry: &RuleEntry, event: &Event) -> Option<String> {
+    let class = event::Logsource::of(event);
+    let class = (class.product, class.category, class.service);
+    let reads = &entry.rule.logsource;
+    if sigma::logsource::feeds(reads, class) {
+        return None;
+    }
+    let wanted =
+        words(reads.product.as_deref(), reads.category.as_deref(), reads.service.as_deref());
+    let is = words(class.0, class.1, class.2);
+    Some(format!("the rule reads events of {wanted}; this one is of {is}"))
+}
+
+fn words(product: Option<&str>, category: Option<&str>, service: Option<&str>) -> String {
+    let parts: Vec<String> = [("product", product), ("category", category), ("service", service)]
+        .iter()
+        .filter_map(|(name, part)| part.map(|part| format!("{name} {part}")))
+        .collect();
+    if parts.is_empty() { "no class".to_owned() } else { parts.join(", ") }
+}

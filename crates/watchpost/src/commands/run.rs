@@ -1,0 +1,103 @@
+//! `watchpost run`: the engine until it is told to stop.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use event::Level;
+
+use crate::args::RunArgs;
+use crate::commands::Outcome;
+use crate::config::Config;
+use crate::engine::{Engine, Part, rule_sources};
+use crate::signals::Signals;
+use crate::style;
+use crate::terminal::AlertPrinter;
+
+/// How often a running engine looks at its stages.
+const CHECK_EVERY: Duration = Duration::from_millis(500);
+
+/// How many refused rules are told one by one at the start; `rules check` tells all.
+const REFUSED_SHOWN_MAX: usize = 20;
+
+pub(crate) fn run(args: &RunArgs) -> Outcome {
+    let mut config = Config::load(args.config.as_deref())?;
+    if let Some(data) = &args.data {
+        config.data.folder.clone_from(data);
+    }
+    if args.bus != "embedded" {
+        return Err(
+            format!("the bus `{}` is not known; `embedded` is the only one", args.bus).into()
+        );
+    }
+    let parts = match args.stages.as_slice() {
+        [] => Part::ALL.to_vec(),
+        words => words.iter().map(|word| word.parse()).collect::<Result<Vec<Part>, _>>()?,
+    };
+    if args.check {
+        return check(&config, &parts);
+    }
+    let signals = Signals::catch()?;
+    let engine = Engine::start(&config, &parts)?;
+    say_what_runs(&engine, &config);
+    if parts.contains(&Part::Correlation) {
+        engine.spawn(Box::new(AlertPrinter::new(Level::Low, None)))?;
+    }
+    while !signals.wait(CHECK_EVERY) {
+        if let Some(stage) = engine.stopped() {
+            tracing::error!(stage, "a stage stopped by itself; the engine stops with it");
+            engine.stop()?;
+            return Ok(ExitCode::from(1));
+        }
+    }
+    eprintln!("stopping: listeners first, then the stages");
+    engine.stop()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn check(config: &Config, parts: &[Part]) -> Outcome {
+    let book = rule_sources(config).load();
+    println!("configuration: fine");
+    println!("data folder:   {}", config.data.folder.display());
+    println!(
+        "stages:        {}",
+        parts.iter().map(|part| part.as_str()).collect::<Vec<_>>().join(", ")
+    );
+    println!(
+        "rules:         {} and {} correlations, {} faults",
+        book.rules().len(),
+        book.correlations().len(),
+        book.diagnostics().len()
+    );
+    for diagnostic in book.diagnostics() {
+        eprint!("{}", diagnostic.render(book.source(&diagnostic.file)));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a person wants to know first: where the pages are, what is loaded, where logs go.
+fn say_what_runs(engine: &Engine, config: &Config) {
+    let book = engine.rules.current();
+    eprintln!(
+        "{} {} rules and {} correlations; data in {}",
+        style::bold("watchpost"),
+        book.rules().len(),
+        book.correlations().len(),
+        config.data.folder.display()
+    );
+    for diagnostic in book.diagnostics().iter().take(REFUSED_SHOWN_MAX) {
+        eprintln!("{} {diagnostic}", style::dim("rule:"));
+    }
+    let more = book.diagnostics().len().saturating_sub(REFUSED_SHOWN_MAX);
+    if more > 0 {
+        eprintln!(
+            "{} {more} more findings; `watchpost rules check` shows all",
+            style::dim("rule:")
+        );
+    }
+    for (protocol, address) in engine.syslog() {
+        eprintln!("syslog over {protocol} on {address}");
+    }
+    if let Some(link) = engine.link() {
+        println!("{} {link}", style::good("ready:"));
+    }
+}

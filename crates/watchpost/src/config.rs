@@ -1,0 +1,281 @@
+//! The configuration: one TOML file, every setting with a default, the environment on top.
+//!
+//! A setting `listen` of table `[server]` is overridden by `WATCHPOST_SERVER_LISTEN`. A name that
+//! does not exist is an error, in the file (with its line) and in the environment: a misspelt
+//! setting that is silently ignored is how a listener stays open.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+/// What the environment's overrides begin with.
+const PREFIX: &str = "WATCHPOST_";
+
+/// Variables of that prefix that are not settings.
+const NOT_SETTINGS: [&str; 5] = [
+    "WATCHPOST_CONFIG",
+    "WATCHPOST_DATA",
+    "WATCHPOST_LOG",
+    "WATCHPOST_TOKEN",
+    "WATCHPOST_TEST_NEEDS_ALL",
+];
+
+/// All settings.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Config {
+    /// Where everything is kept.
+    pub(crate) data: Data,
+    /// The HTTP server: pages, API, `POST /ingest/...`.
+    pub(crate) server: Server,
+    /// Syslog listeners.
+    pub(crate) syslog: Syslog,
+    /// Rules and pipelines.
+    pub(crate) rules: Rules,
+    /// The embedded bus.
+    pub(crate) bus: BusSettings,
+    /// The index.
+    pub(crate) index: IndexSettings,
+}
+
+/// `[data]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Data {
+    /// The folder that holds the bus, the index and the token.
+    pub(crate) folder: PathBuf,
+}
+
+impl Default for Data {
+    fn default() -> Self {
+        Data { folder: PathBuf::from("watchpost-data") }
+    }
+}
+
+/// `[server]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Server {
+    /// The address; loopback unless `insecure`.
+    pub(crate) listen: SocketAddr,
+    /// Allows listening beyond loopback without TLS.
+    pub(crate) insecure: bool,
+    /// The most bytes of one `POST /ingest/...` body, after decompression.
+    pub(crate) body_bytes_max: usize,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Server {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8480)),
+            insecure: false,
+            body_bytes_max: 64 * 1024 * 1024,
+        }
+    }
+}
+
+/// `[syslog]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Syslog {
+    /// Address of the UDP listener; empty for none.
+    pub(crate) udp: String,
+    /// Address of the TCP listener; empty for none.
+    pub(crate) tcp: String,
+}
+
+impl Default for Syslog {
+    fn default() -> Self {
+        Syslog { udp: "127.0.0.1:5514".into(), tcp: "127.0.0.1:5514".into() }
+    }
+}
+
+/// `[rules]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Rules {
+    /// Files and folders of Sigma rules, beside the built-in ones.
+    pub(crate) paths: Vec<PathBuf>,
+    /// Files of processing pipelines, applied after the built-in ones.
+    pub(crate) pipelines: Vec<PathBuf>,
+    /// Whether the rules that come with Watchpost are loaded.
+    pub(crate) builtin: bool,
+    /// How often changed files are looked for, in seconds; 0 for never.
+    pub(crate) reload_seconds: u64,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Rules { paths: Vec::new(), pipelines: Vec::new(), builtin: true, reload_seconds: 5 }
+    }
+}
+
+/// `[bus]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct BusSettings {
+    /// Partitions of each topic; fixed when the data folder is made.
+    pub(crate) partitions: u32,
+    /// Days that raw records are kept.
+    pub(crate) raw_days: u64,
+    /// Days that events, matches and rejected records are kept on the bus (not in the index).
+    pub(crate) events_days: u64,
+    /// The most bytes of each topic.
+    pub(crate) topic_bytes_max: u64,
+}
+
+impl Default for BusSettings {
+    fn default() -> Self {
+        BusSettings {
+            partitions: 2,
+            raw_days: 7,
+            events_days: 3,
+            topic_bytes_max: 20 * 1024 * 1024 * 1024,
+        }
+    }
+}
+
+/// `[index]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct IndexSettings {
+    /// Days that events stay searchable.
+    pub(crate) days: u32,
+    /// The most memory of the indexer, in megabytes.
+    pub(crate) memory_mb_max: usize,
+}
+
+impl Default for IndexSettings {
+    fn default() -> Self {
+        IndexSettings { days: 90, memory_mb_max: 256 }
+    }
+}
+
+/// A fault in the configuration; the text names the place and what to do.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    /// The file can't be read.
+    #[error("cannot read the configuration {}: {error}", path.display())]
+    Read { path: PathBuf, error: std::io::Error },
+    /// The text is wrong; TOML's message has line and column.
+    #[error("{place}: {message}")]
+    Wrong { place: String, message: String },
+}
+
+impl Config {
+    /// Reads the file, if one is named, and the environment's overrides.
+    pub(crate) fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
+        let text = match path {
+            None => String::new(),
+            Some(path) => std::fs::read_to_string(path)
+                .map_err(|error| ConfigError::Read { path: path.to_owned(), error })?,
+        };
+        let place = path.map_or("configuration".into(), |path| path.display().to_string());
+        Config::from_text(&text, &place, std::env::vars())
+    }
+
+    fn from_text(
+        text: &str,
+        place: &str,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Config, ConfigError> {
+        // The file alone first: its errors then have their own line and column.
+        let config: Config = toml::from_str(text).map_err(|error| ConfigError::Wrong {
+            place: place.to_owned(),
+            message: error.to_string(),
+        })?;
+        let mut table: toml::Table = toml::from_str(text).unwrap_or_default();
+        let mut overridden = false;
+        for (name, value) in environment {
+            let Some(rest) = name.strip_prefix(PREFIX) else { continue };
+            if NOT_SETTINGS.contains(&name.as_str()) {
+                continue;
+            }
+            let wrong = |message: String| ConfigError::Wrong {
+                place: format!("environment variable {name}"),
+                message,
+            };
+            let rest = rest.to_ascii_lowercase();
+            let Some((section, key)) = rest.split_once('_') else {
+                return Err(wrong("settings are named WATCHPOST_TABLE_KEY".into()));
+            };
+            let section = table
+                .entry(section)
+                .or_insert_with(|| toml::Table::new().into())
+                .as_table_mut()
+                .ok_or_else(|| wrong("is no table of settings".into()))?;
+            section.insert(key.to_owned(), read_value(&value));
+            overridden = true;
+            // Told one by one, so that the message can name the variable.
+            let _: Config = table
+                .clone()
+                .try_into()
+                .map_err(|error: toml::de::Error| wrong(error.message().to_owned()))?;
+        }
+        if !overridden {
+            return Ok(config);
+        }
+        table.try_into().map_err(|error: toml::de::Error| ConfigError::Wrong {
+            place: place.to_owned(),
+            message: error.to_string(),
+        })
+    }
+}
+
+/// A variable's text as TOML would read it; a text that is no TOML value stands for itself.
+fn read_value(text: &str) -> toml::Value {
+    toml::from_str::<toml::Table>(&format!("value = {text}"))
+        .ok()
+        .and_then(|mut table| table.remove("value"))
+        .unwrap_or_else(|| toml::Value::String(text.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::Config;
+
+    fn load(text: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
+        let environment = environment.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned()));
+        Config::from_text(text, "watchpost.toml", environment).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn everything_has_a_default() {
+        assert_eq!(load("", &[]).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn the_environment_is_on_top() {
+        let config = load(
+            "[server]\nlisten = \"127.0.0.1:1\"\n[rules]\nbuiltin = true\n",
+            &[
+                ("WATCHPOST_SERVER_LISTEN", "127.0.0.1:2"),
+                ("WATCHPOST_RULES_BUILTIN", "false"),
+                ("WATCHPOST_RULES_PATHS", "[\"a\", \"b\"]"),
+                ("WATCHPOST_BUS_RAW_DAYS", "1"),
+                ("PATH", "/bin"),
+            ],
+        )
+        .unwrap();
+        assert_eq!(config.server.listen.port(), 2);
+        assert!(!config.rules.builtin);
+        assert_eq!(config.rules.paths.len(), 2);
+        assert_eq!(config.bus.raw_days, 1);
+    }
+
+    #[test]
+    fn a_fault_names_its_place() {
+        assert_snapshot!(load("[server]\nlisen = \"x\"\n", &[]).unwrap_err(), @r#"
+        watchpost.toml: TOML parse error at line 2, column 1
+          |
+        2 | lisen = "x"
+          | ^^^^^
+        unknown field `lisen`, expected one of `listen`, `insecure`, `body_bytes_max`
+        "#);
+        assert_snapshot!(load("", &[("WATCHPOST_SERVER_PORT", "1")]).unwrap_err(), @"environment variable WATCHPOST_SERVER_PORT: unknown field `port`, expected one of `listen`, `insecure`, `body_bytes_max`");
+        assert_snapshot!(load("", &[("WATCHPOST_BUS_PARTITIONS", "many")]).unwrap_err(), @r#"environment variable WATCHPOST_BUS_PARTITIONS: invalid type: string "many", expected u32"#);
+    }
+}

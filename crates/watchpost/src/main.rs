@@ -1,0 +1,68 @@
+//! The binary: the command line, and which command does what.
+//!
+//! Results go to standard output, progress and summaries to standard error. Exit codes are a
+//! contract: 0 when it worked, 1 when a check failed or something could not be done, 2 for a wrong
+//! call. The commands themselves are in `commands/`, one file each; what they share, a running
+//! engine, is in `engine`.
+
+mod args;
+mod commands;
+mod config;
+mod engine;
+mod events;
+mod rule_tests;
+mod signals;
+mod style;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Args, Command};
+
+/// The system's allocator costs a fifth of the throughput of the pipeline's short-lived buffers.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    start_logging(&args);
+    let done = match args.command {
+        Command::Demo(args) => commands::demo::run(args),
+        Command::Run(args) => commands::run::run(&args),
+        Command::Scan(args) => commands::scan::run(&args),
+        Command::Rules(args) => commands::rules::run(&args),
+        Command::Search(args) => commands::search::run(&args),
+        Command::Hunt(args) => commands::hunt::run(&args),
+        Command::Import(args) => commands::import::run(&args),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("{} {error}", style::error("error:"));
+            let mut source = error.source();
+            while let Some(cause) = source {
+                eprintln!("  because: {cause}");
+                source = cause.source();
+            }
+            ExitCode::from(1)
+        }
+    }
+}
+
+/// Logs go to standard error; `WATCHPOST_LOG` has the filter, `--log-format json` the form.
+fn start_logging(args: &Args) {
+    let default = match args.command {
+        Command::Run(_) => "info",
+        _ => "warn",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("WATCHPOST_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A second logger can only be set by a test; then the first one stays.
+    match args.log_format {
+        args::LogFormat::Text => builder.with_ansi(style::is_on()).try_init().ok(),
+        args::LogFormat::Json => builder.json().try_init().ok(),
+    };
+}

@@ -1,0 +1,179 @@
+//! What the tests from outside share: the binary, a running server, and asking it.
+
+#![expect(dead_code, reason = "each test file uses a part of it")]
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a server may take to say that it is ready. Debug builds on a busy machine are slow.
+const START_MAX: Duration = Duration::from_secs(60);
+
+/// The binary with these arguments, and nothing of the caller's settings.
+pub(crate) fn watchpost(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_watchpost"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("WATCHPOST_")) {
+        command.env_remove(name);
+    }
+    command.args(args);
+    command
+}
+
+/// Runs the binary to its end.
+pub(crate) fn run(args: &[&str]) -> Output {
+    watchpost(args).stdin(Stdio::null()).output().expect("the binary starts")
+}
+
+pub(crate) fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+pub(crate) fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A folder of the conformance data, or `None` with a word about it. CI must have it.
+pub(crate) fn shared_data(name: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data").join(name);
+    if path.exists() {
+        return Some(path);
+    }
+    needed_in_ci(&format!("../shared/data/{name} is not there"));
+    None
+}
+
+/// Says that a test was skipped; in CI nothing may be.
+pub(crate) fn needed_in_ci(why: &str) {
+    assert!(std::env::var_os("WATCHPOST_TEST_NEEDS_ALL").is_none(), "must not be skipped: {why}");
+    println!("skipped: {why}");
+}
+
+/// A running `watchpost run`, killed when dropped.
+pub(crate) struct Server {
+    pub(crate) child: Child,
+    pub(crate) url: String,
+    pub(crate) token: String,
+}
+
+impl Server {
+    /// Starts on free ports of loopback, without syslog listeners.
+    pub(crate) fn start(data: &Path) -> Server {
+        Server::start_with(data, &[], &[])
+    }
+
+    pub(crate) fn start_with(data: &Path, args: &[&str], environment: &[(&str, &str)]) -> Server {
+        let data = data.to_str().expect("test folders have plain names");
+        let mut command = watchpost(&["run", "--data", data]);
+        command
+            .args(args)
+            .env("WATCHPOST_SERVER_LISTEN", "127.0.0.1:0")
+            .env("WATCHPOST_SYSLOG_UDP", "")
+            .env("WATCHPOST_SYSLOG_TCP", "");
+        for (name, value) in environment {
+            command.env(name, value);
+        }
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .expect("the binary starts");
+        let link = ready_link(&mut child);
+        let (url, token) = link.split_once("/login?token=").expect("the link carries the token");
+        Server { url: url.to_owned(), token: token.to_owned(), child }
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("our own process can be killed");
+        self.child.wait().expect("our own process can be waited for");
+    }
+
+    pub(crate) fn post(&self, path: &str, body: &[u8]) -> (u16, String) {
+        let response = agent()
+            .post(format!("{}{path}", self.url))
+            .header("authorization", format!("Bearer {}", self.token))
+            .send(body)
+            .expect("the server answers");
+        read(response)
+    }
+
+    pub(crate) fn get(&self, path: &str) -> (u16, String) {
+        self.get_as(path, &format!("Bearer {}", self.token))
+    }
+
+    pub(crate) fn get_as(&self, path: &str, authorization: &str) -> (u16, String) {
+        let response = agent()
+            .get(format!("{}{path}", self.url))
+            .header("authorization", authorization)
+            .call()
+            .expect("the server answers");
+        read(response)
+    }
+
+    /// Searches until the total is at least `wanted`, or time is up; returns the last total.
+    pub(crate) fn search_total(&self, query: &str, wanted: u64) -> u64 {
+        let until = Instant::now() + Duration::from_secs(30);
+        loop {
+            let path = format!("/api/v1/search?since=all&limit=0&q={}", encode(query));
+            let (status, body) = self.get(&path);
+            assert_eq!(status, 200, "{body}");
+            let answer: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+            let total = answer["total"].as_u64().expect("a total");
+            if total >= wanted || Instant::now() > until {
+                return total;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may be gone already.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// Reads the server's output until the line with the link.
+fn ready_link(child: &mut Child) -> String {
+    let started = Instant::now();
+    let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+    while let Some(Ok(line)) = lines.next() {
+        if let Some(at) = line.find("http://") {
+            // The rest is read and dropped, so that the server never waits for us.
+            std::thread::spawn(move || lines.for_each(drop));
+            return line.split_at(at).1.trim().to_owned();
+        }
+        assert!(started.elapsed() < START_MAX, "the server did not get ready");
+    }
+    let status = child.wait();
+    panic!("the server stopped before it was ready: {status:?}");
+}
+
+fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .timeout_global(Some(Duration::from_secs(60)))
+        .build()
+        .into()
+}
+
+fn read(mut response: ureq::http::Response<ureq::Body>) -> (u16, String) {
+    let mut body = String::new();
+    response.body_mut().as_reader().read_to_string(&mut body).expect("a whole body");
+    (response.status().as_u16(), body)
+}
+
+/// Percent-encodes all but letters and digits.
+pub(crate) fn encode(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => char::from(byte).to_string(),
+            _ => format!("%{byte:02X}"),
+        })
+        .collect()
+}
