@@ -71,7 +71,8 @@ impl RuleSources {
         book(documents, compiled, &pipelines, sources, diagnostics)
     }
 
-    fn pipelines(&self, diagnostics: &mut Vec<Diagnostic>) -> Vec<Pipeline> {
+    /// The built-in pipelines and those of the files, as far as they can be read.
+    pub fn pipelines(&self, diagnostics: &mut Vec<Diagnostic>) -> Vec<Pipeline> {
         let mut pipelines = pipeline::builtin();
         let (files, faults) = sigma::list_files(&self.pipelines);
         diagnostics.extend(faults);

@@ -28,7 +28,11 @@ mod tests {
     use super::classes;
     use crate::Normalizer;
 
-    fn class(product: &'static str, category: &'static str, service: &'static str) -> Logsource<'static> {
+    fn class(
+        product: &'static str,
+        category: &'static str,
+        service: &'static str,
+    ) -> Logsource<'static> {
         let part = |text: &'static str| (!text.is_empty()).then_some(text);
         Logsource { product: part(product), category: part(category), service: part(service) }
     }
@@ -45,7 +49,7 @@ mod tests {
         };
         let windows = |provider: &str, channel: &str, code: u32, data: &str| {
             format!(
-                r#"{{"Event":{{"System":{{"Provider":{{"Name":"{provider}"}},"Channel":"{channel}","EventID":{code}}},"EventData":{{{data}}}}}}}"#
+                r##"{{"Event":{{"System":{{"Provider":{{"#attributes":{{"Name":"{provider}"}}}},"Channel":"{channel}","EventID":{code}}},"EventData":{{{data}}}}}}}"##
             )
         };
         let sysmon = "Microsoft-Windows-Sysmon/Operational";
@@ -71,10 +75,7 @@ mod tests {
             class("windows", "process_creation", "security"),
         );
         check_windows(windows("P", "Some/Channel", 1, ""), class("windows", "", ""));
-        check_windows(
-            windows("RPCFW", "RPCFW", 3, ""),
-            class("rpc_firewall", "application", ""),
-        );
+        check_windows(windows("RPCFW", "RPCFW", 3, ""), class("rpc_firewall", "application", ""));
         let line = "Nov 24 12:00:00 web1 sshd[7]: Connection closed by 203.0.113.5 port 22";
         check(line, "", class("linux", "", "sshd"));
         check("Nov 24 12:00:00 web1 CRON[7]: x", "", class("linux", "", "cron"));
@@ -83,7 +84,8 @@ mod tests {
         let line = r#"203.0.113.5 - - [24/Nov/2026:12:00:00 +0000] "GET / HTTP/1.1" 200 5"#;
         check(line, "", class("", "webserver", ""));
         check(line, "apache.access", class("apache", "webserver", ""));
-        let line = r#"{"eventSource":"iam.amazonaws.com","eventName":"CreateUser","awsRegion":"x"}"#;
+        let line =
+            r#"{"eventSource":"iam.amazonaws.com","eventName":"CreateUser","awsRegion":"x"}"#;
         check(line, "", class("aws", "", "cloudtrail"));
     }
 

@@ -19,6 +19,8 @@ pub struct KnownFields {
     pub logsource: Logsource,
     /// The names, as the source or Sigma's taxonomy spells them.
     pub names: BTreeSet<String>,
+    /// Names that the source does not write, and that some agents add to its events.
+    pub added: BTreeSet<String>,
     /// Whether there are more names than those listed.
     pub open: bool,
 }
@@ -45,7 +47,7 @@ fn catalogue(text: &str) -> Result<Vec<KnownFields>, Diagnostic> {
     only_keys(&root, &["groups", "logsources"])?;
     let mut found: Vec<KnownFields> = Vec::new();
     for entry in root.get("logsources").map_or(&[][..], Node::one_or_more) {
-        only_keys(entry, &["logsource", "open", "include", "fields"])?;
+        only_keys(entry, &["logsource", "open", "include", "fields", "added"])?;
         let logsource = entry.get("logsource").unwrap_or(entry);
         only_keys(logsource, &["product", "category", "service"])?;
         let part = |key: &str| logsource.get(key).and_then(Node::to_text);
@@ -58,20 +60,27 @@ fn catalogue(text: &str) -> Result<Vec<KnownFields>, Diagnostic> {
         if found.iter().any(|known| known.logsource == logsource) {
             return Err(wrong(entry, format!("`{logsource}` is here twice")));
         }
-        let mut names = BTreeSet::new();
-        for group in entry.get("include").map_or(&[][..], Node::one_or_more) {
-            let name = group.to_text().unwrap_or_default();
-            let listed = root.get("groups").and_then(|groups| groups.get(&name));
-            let listed = listed.ok_or_else(|| wrong(group, format!("no group is `{name}`")))?;
-            add(listed, &mut names)?;
-        }
+        let mut names = groups(&root, entry, "include")?;
         if let Some(own) = entry.get("fields") {
             add(own, &mut names)?;
         }
+        let added = groups(&root, entry, "added")?;
         let open = entry.get("open").is_some_and(|open| open.kind == yaml::Kind::Bool(true));
-        found.push(KnownFields { logsource, names, open });
+        found.push(KnownFields { logsource, names, added, open });
     }
     Ok(found)
+}
+
+/// The names of the groups that a key of an entry lists.
+fn groups(root: &Node, entry: &Node, key: &str) -> Result<BTreeSet<String>, Diagnostic> {
+    let mut names = BTreeSet::new();
+    for group in entry.get(key).map_or(&[][..], Node::one_or_more) {
+        let name = group.to_text().unwrap_or_default();
+        let listed = root.get("groups").and_then(|groups| groups.get(&name));
+        let listed = listed.ok_or_else(|| wrong(group, format!("no group is `{name}`")))?;
+        add(listed, &mut names)?;
+    }
+    Ok(names)
 }
 
 /// Adds the names of a list, each of which must be new: what is listed twice is looked after once.

@@ -163,6 +163,20 @@ pub(crate) enum RulesCommand {
         #[arg(long = "pipeline", value_name = "FILE")]
         pipelines: Vec<PathBuf>,
     },
+    /// Solve rules for an event that matches, near misses, and what attackers' variations evade
+    Witness {
+        /// How it is written: everything, a line of JSON for each rule, or only what stands out
+        #[arg(long, value_enum, default_value_t = WitnessFormat::Text)]
+        format: WitnessFormat,
+        /// A data folder: tell which rules need a field that no event there has
+        #[arg(long, value_name = "DIR", env = "WATCHPOST_DATA")]
+        data: Option<PathBuf>,
+        /// Processing pipelines applied after the built-in ones
+        #[arg(long = "pipeline", value_name = "FILE")]
+        pipelines: Vec<PathBuf>,
+        /// Files or folders; the built-in rules if none is named
+        paths: Vec<PathBuf>,
+    },
     /// Map rules to ATT&CK techniques, and tell which of them can fire
     Coverage {
         /// How it is written: a table, or a layer for ATT&CK Navigator
@@ -177,6 +191,13 @@ pub(crate) enum RulesCommand {
         /// Files or folders; the built-in rules if none is named
         paths: Vec<PathBuf>,
     },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WitnessFormat {
+    Text,
+    Jsonl,
+    Summary,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -333,6 +354,14 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         super::Args::command().debug_assert();
+    }
+
+    #[test]
+    fn codes_are_read() {
+        assert_eq!(super::code("never-fed"), Ok(sigma::Code::NeverFed));
+        let error = super::code("never-feed").unwrap_err();
+        assert!(error.starts_with("there is no such code. did you mean `never-fed`? All are: "));
+        assert!(error.contains(", costly-pattern, "));
     }
 
     #[test]

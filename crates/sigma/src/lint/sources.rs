@@ -21,10 +21,8 @@ pub(super) fn all(rule: &Rule, options: &LintOptions, found: &mut Vec<Diagnostic
 
 /// Each unknown field once, where the rule names it first.
 fn unknown_fields(rule: &Rule, catalogue: &[KnownFields], found: &mut Vec<Diagnostic>) {
-    let known: Vec<&KnownFields> = catalogue
-        .iter()
-        .filter(|known| feeds(&rule.logsource, triple(&known.logsource)))
-        .collect();
+    let known: Vec<&KnownFields> =
+        catalogue.iter().filter(|known| feeds(&rule.logsource, triple(&known.logsource))).collect();
     if known.is_empty() {
         return;
     }
@@ -36,6 +34,12 @@ fn unknown_fields(rule: &Rule, catalogue: &[KnownFields], found: &mut Vec<Diagno
         if known.iter().any(|known| known.names.contains(field)) || !looked_at.insert(field) {
             return;
         }
+        if known.iter().any(|known| known.added.contains(field)) {
+            let message = format!("`{}` has `{field}` only where an agent adds it", rule.logsource);
+            let note = Diagnostic::new(Severity::Note, Code::UnknownField, item.span, message);
+            found.push(note.with_help("without such an agent, this condition never holds"));
+            return;
+        }
         let near = suggest::near_miss(field, names());
         if near.is_none() && (open || field.contains('.')) {
             return;
@@ -43,8 +47,7 @@ fn unknown_fields(rule: &Rule, catalogue: &[KnownFields], found: &mut Vec<Diagno
         let message = format!("`{}` has no field `{field}` that is known", rule.logsource);
         let help = match near.or_else(|| suggest::nearest(field, names())) {
             Some(near) => format!("did you mean `{near}`?"),
-            None => "such events have it only where a product adds it; without, this never holds"
-                .to_owned(),
+            None => "unless something adds it to the events, this condition never holds".to_owned(),
         };
         found.push(Diagnostic::warning(Code::UnknownField, item.span, message).with_help(help));
     });
@@ -122,7 +125,22 @@ mod tests {
           |
         3 | detection: {a: {Banana: x}, b: {Banana: y}, condition: a or b}
           |                 ^^^^^^
-          = help: such events have it only where a product adds it; without, this never holds
+          = help: unless something adds it to the events, this condition never holds
+        ");
+        let detection = "{a: {CommandLine: x, TargetFilename: y}, condition: a}";
+        assert_snapshot!(check("{product: windows, category: file_event}", detection), @r"
+        note[unknown-field]: `windows/file_event/*` has `CommandLine` only where an agent adds it
+         --> t.yml:3:17
+          |
+        3 | detection: {a: {CommandLine: x, TargetFilename: y}, condition: a}
+          |                 ^^^^^^^^^^^
+          = help: without such an agent, this condition never holds
+        note[never-fed]: no configured source feeds `windows/file_event/*`
+         --> t.yml:1:1
+          |
+        1 | title: t
+          | ^
+          = help: the rule loads, and waits for events of this class
         ");
         // Fields of the event model, and the parts of `Hashes`.
         let detection = "{a: {process.name: x, host.name: y, Imphash: z, md5: z}, condition: a}";

@@ -8,6 +8,7 @@ pub(crate) mod rules;
 pub(crate) mod run;
 pub(crate) mod scan;
 pub(crate) mod search;
+pub(crate) mod witness;
 
 use std::process::ExitCode;
 

@@ -4,12 +4,12 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use detection::{RuleEntry, RuleSources};
+use detection::{RuleBook, RuleEntry, RuleSources};
 use event::Event;
 use sigma::{Code, Diagnostic, Document, LintOptions, Logsource, Severity};
 
 use crate::args::{CheckFormat, RulesArgs, RulesCommand};
-use crate::commands::{Outcome, checked, coverage};
+use crate::commands::{Outcome, checked, coverage, witness};
 use crate::{engine, events, rule_tests, style};
 
 pub(crate) fn run(args: &RulesArgs) -> Outcome {
@@ -21,6 +21,9 @@ pub(crate) fn run(args: &RulesArgs) -> Outcome {
             rule_tests::run(junit.as_deref(), pipelines, paths)
         }
         RulesCommand::Explain { rule, event, pipelines } => explain(rule, event, pipelines),
+        RulesCommand::Witness { format, data, pipelines, paths } => {
+            witness::run(*format, data.as_deref(), pipelines, paths)
+        }
         RulesCommand::Coverage { format, data, pipelines, paths } => {
             coverage::run(*format, data.as_deref(), pipelines, paths)
         }
@@ -33,6 +36,20 @@ pub(crate) fn sources(paths: &[PathBuf], pipelines: &[PathBuf]) -> RuleSources {
         builtin: if paths.is_empty() { engine::builtin_rules() } else { Vec::new() },
         paths: paths.to_vec(),
         pipelines: pipelines.to_vec(),
+    }
+}
+
+/// How many findings about rules are shown by commands that do something else with them.
+const FINDINGS_SHOWN_MAX: usize = 10;
+
+/// Shows what is wrong with the rules of a book, the first few whole.
+pub(crate) fn show_faults(book: &RuleBook) {
+    for diagnostic in book.diagnostics().iter().take(FINDINGS_SHOWN_MAX) {
+        eprintln!("{}", diagnostic.render(book.source(&diagnostic.file)));
+    }
+    let more = book.diagnostics().len().saturating_sub(FINDINGS_SHOWN_MAX);
+    if more > 0 {
+        eprintln!("{more} more findings about rules; `watchpost rules check` shows all");
     }
 }
 

@@ -30,16 +30,13 @@ const CORRELATED_MAX: usize = 200_000;
 /// How many problems of all files are told one by one.
 const PROBLEMS_SHOWN_MAX: usize = 50;
 
-/// How many refused rules are shown in full; `rules check` shows all.
-const REFUSED_SHOWN_MAX: usize = 10;
-
 /// The most characters of a matched value in the table.
 const VALUE_CHARS_MAX: usize = 90;
 
 pub(crate) fn run(args: &ScanArgs) -> Outcome {
     let started = Instant::now();
     let book = rules::sources(&args.source.rules, &args.source.pipelines).load();
-    show_refused(&book);
+    rules::show_faults(&book);
     if book.rules().is_empty() {
         return Err("no rule was loaded, so there is nothing to look for".into());
     }
@@ -380,16 +377,6 @@ impl Ordered {
             self.waiting.remove(&self.turn);
             self.turn += 1;
         }
-    }
-}
-
-fn show_refused(book: &RuleBook) {
-    for diagnostic in book.diagnostics().iter().take(REFUSED_SHOWN_MAX) {
-        eprintln!("{}", diagnostic.render(book.source(&diagnostic.file)));
-    }
-    let more = book.diagnostics().len().saturating_sub(REFUSED_SHOWN_MAX);
-    if more > 0 {
-        eprintln!("{more} more findings about rules; `watchpost rules check` shows all");
     }
 }
 

@@ -63,6 +63,16 @@ impl Server {
     }
 
     pub(crate) fn start_with(data: &Path, args: &[&str], environment: &[(&str, &str)]) -> Server {
+        Server::of(Server::spawn(data, args, environment, Stdio::inherit()))
+    }
+
+    /// The process alone, which may not be ready yet. What it logs goes to `log`.
+    pub(crate) fn spawn(
+        data: &Path,
+        args: &[&str],
+        environment: &[(&str, &str)],
+        log: Stdio,
+    ) -> Child {
         let data = data.to_str().expect("test folders have plain names");
         let mut command = watchpost(&["run", "--data", data]);
         command
@@ -73,12 +83,16 @@ impl Server {
         for (name, value) in environment {
             command.env(name, value);
         }
-        let mut child = command
+        command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
+            .stderr(log)
             .spawn()
-            .expect("the binary starts");
+            .expect("the binary starts")
+    }
+
+    /// Waits until a process is ready.
+    pub(crate) fn of(mut child: Child) -> Server {
         let link = ready_link(&mut child);
         let (url, token) = link.split_once("/login?token=").expect("the link carries the token");
         Server { url: url.to_owned(), token: token.to_owned(), child }
