@@ -100,6 +100,68 @@ fn workers_share_the_partitions_and_each_record_is_done_once() {
     assert_eq!(passed_by_state(&bus), 1000);
 }
 
+/// Workers stop one after the other, and each that leaves has the partitions dealt anew, under the
+/// last batch of the others. That is no failure, and the batch is done by the next who comes.
+#[test]
+fn a_worker_that_stops_in_a_batch_is_not_failed_by_the_others_leaving() {
+    let bus = bus(2);
+    let shutdown = Shutdown::new();
+    let gate = Arc::new(Gate::default());
+    let start = || {
+        let stage = Gated { gate: Arc::clone(&gate) };
+        run_stage(Arc::new(bus.clone()), Box::new(stage), options(), shutdown.clone()).unwrap()
+    };
+    let workers = [start(), start()];
+    append(&bus, ["a"]);
+    wait_until(|| gate.is_in.load(Ordering::Relaxed));
+    shutdown.trigger();
+    wait_until(|| workers.iter().any(|worker| worker.is_finished()));
+    gate.is_open.store(true, Ordering::Relaxed);
+    workers.into_iter().for_each(|worker| worker.join().unwrap());
+    assert_eq!(lag(&bus, "gated", &[Topic::Raw]).unwrap(), 1);
+
+    let shutdown = Shutdown::new();
+    let stage = Box::new(Gated { gate: Arc::clone(&gate) });
+    let worker = run_stage(Arc::new(bus.clone()), stage, options(), shutdown.clone()).unwrap();
+    wait_until(|| lag(&bus, "gated", &[Topic::Raw]).unwrap() == 0);
+    shutdown.trigger();
+    worker.join().unwrap();
+    assert_eq!(values(&bus, Topic::Events), ["a"]);
+}
+
+#[derive(Default)]
+struct Gate {
+    is_in: AtomicBool,
+    is_open: AtomicBool,
+}
+
+/// Passes a record on once its gate is open.
+struct Gated {
+    gate: Arc<Gate>,
+}
+
+impl Stage for Gated {
+    fn name(&self) -> &'static str {
+        "gated"
+    }
+
+    fn inputs(&self) -> &[Topic] {
+        &[Topic::Raw]
+    }
+
+    fn process(
+        &mut self,
+        record: &Record<'_>,
+        _now: Timestamp,
+        output: &mut Output,
+    ) -> Result<(), Reject> {
+        self.gate.is_in.store(true, Ordering::Relaxed);
+        wait_until(|| self.gate.is_open.load(Ordering::Relaxed));
+        output.to(Topic::Events).push(record.key, &[], record.value);
+        Ok(())
+    }
+}
+
 #[test]
 fn a_failing_stage_is_tried_again_until_it_works() {
     let bus = bus(1);

@@ -3,8 +3,8 @@
 use std::sync::LazyLock;
 
 use prometheus::{
-    Histogram, IntCounter, IntCounterVec, IntGauge, exponential_buckets, histogram_opts,
-    register_histogram, register_int_counter, register_int_counter_vec, register_int_gauge,
+    Histogram, IntCounter, IntCounterVec, IntGauge, histogram_opts, register_histogram,
+    register_int_counter, register_int_counter_vec, register_int_gauge,
 };
 
 pub(crate) static ALERTS: LazyLock<IntCounterVec> = LazyLock::new(|| {
@@ -62,7 +62,9 @@ pub(crate) static BYTES: LazyLock<IntGauge> = LazyLock::new(|| {
 
 pub(crate) static DELAY_SECONDS: LazyLock<Histogram> = LazyLock::new(|| {
     // 5 ms to 10 minutes.
-    let buckets = exponential_buckets(0.005, 3.0, 12).expect("the buckets are valid");
+    let buckets = vec![
+        0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0,
+    ];
     register_histogram!(histogram_opts!(
         "watchpost_correlation_delay_seconds",
         "From the receipt of the last event of an alert to the alert",

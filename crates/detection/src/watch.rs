@@ -16,6 +16,8 @@ pub struct Watcher {
     rules: Rules,
     sources: RuleSources,
     seen: Vec<Seen>,
+    /// Whether every file is gone, which is told once.
+    all_gone: bool,
 }
 
 /// What is looked at of a file.
@@ -43,7 +45,7 @@ impl Watcher {
         // First looked at, then loaded: what changes in between is noticed.
         let seen = look(&sources);
         let rules = Rules::new(sources.load());
-        (Watcher { rules: rules.clone(), sources, seen }, rules)
+        (Watcher { rules: rules.clone(), sources, seen, all_gone: false }, rules)
     }
 
     /// Looks whether files changed since, and if so, puts a new book into use. `before` is shown
@@ -55,16 +57,21 @@ impl Watcher {
     pub fn poll(&mut self, before: impl FnOnce(&RuleBook)) -> Option<Change> {
         let seen = look(&self.sources);
         if seen == self.seen {
+            self.all_gone = false;
             return None;
         }
         let nothing_left = seen.iter().all(|file| file.state.is_none());
         if nothing_left && self.seen.iter().any(|file| file.state.is_some()) {
-            tracing::error!(
-                paths = ?self.sources.paths,
-                "no rule file can be found any more; the rules that were loaded stay in use"
-            );
+            if !self.all_gone {
+                tracing::error!(
+                    paths = ?self.sources.paths,
+                    "no rule file can be found any more; the rules that were loaded stay in use"
+                );
+            }
+            self.all_gone = true;
             return None;
         }
+        self.all_gone = false;
         let old = self.rules.current();
         let book = self.sources.load();
         self.seen = seen;

@@ -184,6 +184,25 @@ impl Threat {
     }
 }
 
+/// ATT&CK's tactics for enterprises: the short name that tags have, the id, the name that ECS has.
+/// A tactic of a newer version keeps its short name. <https://attack.mitre.org/tactics/enterprise/>
+const TACTICS: [(&str, &str, &str); 14] = [
+    ("reconnaissance", "TA0043", "Reconnaissance"),
+    ("resource_development", "TA0042", "Resource Development"),
+    ("initial_access", "TA0001", "Initial Access"),
+    ("execution", "TA0002", "Execution"),
+    ("persistence", "TA0003", "Persistence"),
+    ("privilege_escalation", "TA0004", "Privilege Escalation"),
+    ("defense_evasion", "TA0005", "Defense Evasion"),
+    ("credential_access", "TA0006", "Credential Access"),
+    ("discovery", "TA0007", "Discovery"),
+    ("lateral_movement", "TA0008", "Lateral Movement"),
+    ("collection", "TA0009", "Collection"),
+    ("command_and_control", "TA0011", "Command and Control"),
+    ("exfiltration", "TA0010", "Exfiltration"),
+    ("impact", "TA0040", "Impact"),
+];
+
 /// An event that an alert rests on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evidence {
@@ -330,7 +349,13 @@ impl Alert {
     fn write_threat(&self, event: &mut Event) {
         for threat in self.rule.tags.iter().filter_map(|tag| Threat::from_tag(tag)) {
             match threat {
-                Threat::Tactic(tactic) => event.append("threat.tactic.name", &tactic),
+                Threat::Tactic(tactic) => {
+                    let known = TACTICS.iter().find(|(short, _, _)| *short == tactic);
+                    event.append("threat.tactic.name", known.map_or(&*tactic, |known| known.2));
+                    if let Some((_, id, _)) = known {
+                        event.append("threat.tactic.id", *id);
+                    }
+                }
                 Threat::Technique(id) => match id.split_once('.') {
                     Some((technique, _)) => {
                         event.append("threat.technique.id", technique);
@@ -396,6 +421,6 @@ mod tests {
                 event: serde_json::json!({"host": {"name": "ws1"}}),
             }],
         };
-        insta::assert_snapshot!(alert.to_event().unwrap().to_json(), @r#"{"@timestamp":"1970-01-01T00:00:01Z","data_stream":{"namespace":"default"},"event":{"created":"1970-01-01T00:00:02Z","dataset":"watchpost.alert","id":"abc","kind":"alert","module":"watchpost","reason":"something happened","severity":73},"host":{"name":"ws1"},"message":"something happened","rule":{"id":"r1","name":"Test rule"},"tags":["attack.execution","attack.t1059.001"],"threat":{"framework":"MITRE ATT&CK","tactic":{"name":["execution"]},"technique":{"id":["T1059"],"subtechnique":{"id":["T1059.001"]}}},"watchpost":{"alert":{"event_count":1,"event_ids":["e1"],"evidence":"[{\"event\":{\"host\":{\"name\":\"ws1\"}},\"id\":\"e1\"}]","group":["user.name=anna"],"level":"high","matched":[],"received":"1970-01-01T00:00:01.5Z","rule_file":""}}}"#);
+        insta::assert_snapshot!(alert.to_event().unwrap().to_json(), @r#"{"@timestamp":"1970-01-01T00:00:01Z","data_stream":{"namespace":"default"},"event":{"created":"1970-01-01T00:00:02Z","dataset":"watchpost.alert","id":"abc","kind":"alert","module":"watchpost","reason":"something happened","severity":73},"host":{"name":"ws1"},"message":"something happened","rule":{"id":"r1","name":"Test rule"},"tags":["attack.execution","attack.t1059.001"],"threat":{"framework":"MITRE ATT&CK","tactic":{"id":["TA0002"],"name":["Execution"]},"technique":{"id":["T1059"],"subtechnique":{"id":["T1059.001"]}}},"watchpost":{"alert":{"event_count":1,"event_ids":["e1"],"evidence":"[{\"event\":{\"host\":{\"name\":\"ws1\"}},\"id\":\"e1\"}]","group":["user.name=anna"],"level":"high","matched":[],"received":"1970-01-01T00:00:01.5Z","rule_file":""}}}"#);
     }
 }

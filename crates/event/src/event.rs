@@ -213,11 +213,19 @@ impl Event {
     }
 
     /// The hashes of the fields' names, in the order of [`Event::fields`].
-    pub fn hashes(&self) -> impl ExactSizeIterator<Item = u64> {
+    #[inline]
+    pub fn hashes(&self) -> impl DoubleEndedIterator<Item = u64> + ExactSizeIterator {
         self.fields.iter().map(|field| field.hash)
     }
 
+    /// The value at a place in [`Event::fields`].
+    #[inline]
+    pub fn value_at(&self, at: usize) -> Option<Value<'_>> {
+        self.fields.get(at).map(|field| self.value(field))
+    }
+
     /// The name and value at a place in [`Event::fields`].
+    #[inline]
     pub fn field(&self, at: usize) -> Option<(&str, Value<'_>)> {
         self.fields.get(at).map(|field| (self.slice(field.path), self.value(field)))
     }
@@ -373,6 +381,7 @@ impl Event {
         }
     }
 
+    #[inline]
     fn value(&self, field: &Field) -> Value<'_> {
         match field.value {
             Stored::Null => Value::Null,
@@ -385,11 +394,13 @@ impl Event {
         }
     }
 
+    #[inline]
     fn slice(&self, span: Span) -> &str {
         slice(&self.text, span)
     }
 }
 
+#[inline]
 fn slice(text: &str, span: Span) -> &str {
     text.get(span.start as usize..span.end as usize).unwrap_or_default()
 }

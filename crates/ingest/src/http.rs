@@ -1,9 +1,10 @@
 //! `POST /ingest/{dataset}`: records in a request, acknowledged once they are durable.
 //!
 //! A body is lines (JSON or text), a JSON array, or a JSON object over several lines; the
-//! splitter finds out which. `Content-Encoding` may be `gzip` or `zstd`, of several
-//! members or frames. The body is unpacked and taken apart as it arrives, straight into the batch
-//! that goes to the bus, so a request is in memory once. Its records are stored all or none.
+//! splitter finds out which. It may be packed with gzip or zstd, of several members or frames,
+//! whether or not `Content-Encoding` says so. The body is unpacked and taken apart as it arrives,
+//! straight into the batch that goes to the bus, so a request is in memory once. Its records are
+//! stored all or none.
 //!
 //! | status | means |
 //! | --- | --- |
@@ -247,6 +248,12 @@ async fn receive_body(mut body: Body, mut unpacker: Unpacker) -> Result<Gathered
             Refusal::Wrong(format!("the body ended early, after {sent} bytes: {error}"))
         })?;
         if let Ok(bytes) = frame.into_data() {
+            unpacker = match unpacker {
+                Unpacker::Identity(receiver) if receiver.sent_bytes == 0 => {
+                    Coding::seen_in(&bytes).unpacker(receiver)?
+                }
+                known => known,
+            };
             unpacker.write(&bytes)?;
         }
     }
@@ -289,6 +296,16 @@ impl Coding {
             return Err(Refusal::Encoding("a body that is encoded twice is not read".into()));
         }
         Ok(coding)
+    }
+
+    /// What a body is that names no encoding: `curl --data-binary @app.ndjson.gz` names none, and
+    /// no text begins like this.
+    fn seen_in(bytes: &[u8]) -> Coding {
+        match bytes {
+            [0x1f, 0x8b, 0x08, ..] => Coding::Gzip,
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Coding::Zstd,
+            _ => Coding::Identity,
+        }
     }
 
     fn unpacker(self, receiver: Receiver) -> Result<Unpacker, Refusal> {

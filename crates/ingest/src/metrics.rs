@@ -6,9 +6,7 @@
 use std::sync::LazyLock;
 
 use prometheus::core::Collector;
-use prometheus::{
-    Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, exponential_buckets,
-};
+use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 
 pub(crate) static RECORDS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     counters("watchpost_ingest_records_total", "Records taken in and made durable.", &["listener"])
@@ -78,7 +76,9 @@ pub(crate) static IN_FLIGHT_BYTES: LazyLock<IntGauge> = LazyLock::new(|| {
 });
 pub(crate) static APPEND_SECONDS: LazyLock<Histogram> = LazyLock::new(|| {
     // 0.2 ms to 13 s: from a sync on a fast disk to one that is in trouble.
-    let buckets = exponential_buckets(0.0002, 3.0, 11).expect("the buckets are valid");
+    let buckets = vec![
+        0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0,
+    ];
     let options = HistogramOpts::new(
         "watchpost_ingest_append_seconds",
         "Time from a batch being complete to it being durable.",

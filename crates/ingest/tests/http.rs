@@ -118,6 +118,16 @@ fn zst(bytes: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
+async fn a_packed_body_that_names_no_encoding_is_unpacked() {
+    for pack in [gzip as fn(&[u8]) -> Vec<u8>, zst] {
+        let bus = Arc::new(MemoryBus::default());
+        let answer = post_to(bus.clone(), "/ingest/x", &[], pack(b"one\ntwo\n").into()).await;
+        assert_eq!((answer.status, &answer.body["accepted"]), (StatusCode::OK, &json!(2)));
+        assert_eq!(payloads(&*bus), ["one", "two"]);
+    }
+}
+
+#[tokio::test]
 async fn compressed_bodies_of_several_parts_are_unpacked() {
     let lines: String = (0..5000).map(|line| format!("line {line} {}\n", line * 7919)).collect();
     let (first, second) = lines.as_bytes().split_at(40_001);

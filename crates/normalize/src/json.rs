@@ -127,12 +127,16 @@ fn logsource(source: &Event, raw: &RawRecord<'_>, out: &mut Event) {
         "network" if source.get("dns.question.name").is_some() => Some(DNS_QUERY),
         _ => CATEGORIES.iter().find(|(ecs, _)| *ecs == category).map(|(_, sigma)| *sigma),
     });
-    // The dataset's module is the best that is known of any other source.
-    let dataset = source.str("event.dataset").unwrap_or(raw.dataset);
+    let other = dataset_class(source.str("event.dataset").unwrap_or(raw.dataset));
+    Logsource { product: product.or(other.product), category, ..other }.stamp(out);
+}
+
+/// The best that is known of a source that no decoder knows: `my.app` is product `my`, service
+/// `app`.
+pub(crate) fn dataset_class(dataset: &str) -> Logsource<'_> {
     let (module, service) = dataset.split_once('.').unwrap_or((dataset, ""));
-    let product = product.or((!module.is_empty()).then_some(module));
-    let service = (!service.is_empty()).then_some(service);
-    Logsource { product, category, service }.stamp(out);
+    let part = |text| Some(text).filter(|text: &&str| !text.is_empty());
+    Logsource { product: part(module), category: None, service: part(service) }
 }
 
 #[cfg(test)]

@@ -137,6 +137,8 @@ impl Normalizer {
             self.out.set("message", &*text);
             self.out.append("tags", UNPARSED);
             self.out.set("error.message", problem.as_str());
+            // As for JSON that nobody knows: rules for the sender's own logs can name it.
+            json::dataset_class(raw.dataset).stamp(&mut self.out);
         }
         self.complete(raw, &text, id);
     }
@@ -293,6 +295,8 @@ mod tests {
     #[test]
     fn what_nobody_knows_is_kept_and_said() {
         insta::assert_snapshot!(normalized("hello", ""), @r#"{"@timestamp":"2026-11-24T12:00:00Z","error":{"message":"the text is in no form that is known"},"event":{"dataset":"unknown","module":"unknown"},"message":"hello","tags":["unparsed","missing_time"]}"#);
+        // Rules for the sender's own logs can name their dataset.
+        insta::assert_snapshot!(normalized("hello", "my.app"), @r#"{"@timestamp":"2026-11-24T12:00:00Z","error":{"message":"the text is in no form that is known"},"event":{"dataset":"my.app","module":"my"},"message":"hello","tags":["unparsed","missing_time"],"watchpost":{"logsource":{"product":"my","service":"app"}}}"#);
         let deep = format!("{}1{}", r#"{"a":"#.repeat(90), "}".repeat(90));
         assert!(normalized(&deep, "x").contains("nested deeper"));
         assert!(normalized(r#"{"a":"#, "x").contains("EOF"));

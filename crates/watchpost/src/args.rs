@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::engine::Part;
+
 /// A SIEM engine: logs in, Sigma detections, correlations and answers out.
 #[derive(Debug, Parser)]
 #[command(name = "watchpost", version, arg_required_else_help = true, max_term_width = 100)]
@@ -60,7 +62,7 @@ pub(crate) struct DemoArgs {
     pub(crate) benign: bool,
     /// Leave a source out: windows, linux, web or aws (repeatable)
     #[arg(long, value_name = "SOURCE")]
-    pub(crate) without: Vec<String>,
+    pub(crate) without: Vec<simulation::Source>,
     /// Seed of the simulation; the same seed gives the same events
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
@@ -76,9 +78,9 @@ pub(crate) struct RunArgs {
     pub(crate) data: Option<PathBuf>,
     /// Only these stages: ingest, normalize, detection, correlation, indexing, web
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
-    pub(crate) stages: Vec<String>,
+    pub(crate) stages: Vec<Part>,
     /// The bus; `embedded` is the only one so far
-    #[arg(long, value_name = "URL", default_value = "embedded")]
+    #[arg(long, value_name = "URL", default_value = "embedded", value_parser = ["embedded"])]
     pub(crate) bus: String,
     /// Only check the configuration and the rules, and say what would run
     #[arg(long)]
@@ -216,16 +218,16 @@ pub(crate) enum CheckFormat {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Where {
     /// The data folder to read
-    #[arg(long, value_name = "DIR", env = "WATCHPOST_DATA", conflicts_with = "server")]
+    #[arg(long, value_name = "DIR", env = "WATCHPOST_DATA")]
     pub(crate) data: Option<PathBuf>,
-    /// Ask a running server instead; the token is taken from WATCHPOST_TOKEN
+    /// Ask a running server, whatever data folder is named; the token is taken from WATCHPOST_TOKEN
     #[arg(long, value_name = "URL")]
     pub(crate) server: Option<String>,
-    /// From when: a span before now (24h, 7d) or a time (2026-08-05T12:00:00Z)
-    #[arg(long, value_name = "T", default_value = "24h")]
+    /// From when: a span before now (24h, 7d), a time (2026-08-05T12:00:00Z), or `all`
+    #[arg(long, value_name = "T", default_value = "24h", value_parser = time)]
     pub(crate) since: String,
     /// Until when; now if not said
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", value_parser = time)]
     pub(crate) until: Option<String>,
 }
 
@@ -282,10 +284,10 @@ pub(crate) struct HuntOver {
     #[arg(long, value_name = "DIR", env = "WATCHPOST_DATA")]
     pub(crate) data: Option<PathBuf>,
     /// From when: a span before now (24h, 7d), a time, or `all`; what the hunt says if not said
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", value_parser = time)]
     pub(crate) since: Option<String>,
     /// Until when; now if not said
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", value_parser = time)]
     pub(crate) until: Option<String>,
     /// Files or folders; the built-in hunts if none is named
     pub(crate) paths: Vec<PathBuf>,
@@ -307,17 +309,25 @@ pub(crate) struct ImportArgs {
     #[arg(long, value_name = "DIR", env = "WATCHPOST_DATA")]
     pub(crate) data: Option<PathBuf>,
     /// The dataset of the files, if their content does not tell
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", value_parser = dataset)]
     pub(crate) dataset: String,
     /// The namespace that the events and their alerts belong to
-    #[arg(long, default_value = event::raw::NAMESPACE_DEFAULT)]
+    #[arg(long, default_value = event::raw::NAMESPACE_DEFAULT, value_parser = namespace)]
     pub(crate) namespace: String,
     /// Files (.evtx, .json, .jsonl, .log, .gz, .zst), folders, or `-` for standard input
     #[arg(required = true, value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
 }
 
-/// Reads `30s`, `5m`, `2h`, `1d` or a bare number of seconds.
+/// A time or span, as it was written: it is counted from the moment when it is asked for.
+fn time(text: &str) -> Result<String, String> {
+    match query::parse_time(text, event::Timestamp::now()) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Reads the code of a kind of advice.
 fn code(text: &str) -> Result<sigma::Code, String> {
     let known = || sigma::Code::ALL.iter().map(|code| code.as_str());
     sigma::Code::ALL.iter().find(|code| code.as_str() == text).copied().ok_or_else(|| {
@@ -329,6 +339,21 @@ fn code(text: &str) -> Result<sigma::Code, String> {
     })
 }
 
+/// A dataset's name, or nothing.
+fn dataset(text: &str) -> Result<String, ingest::NameError> {
+    if !text.is_empty() {
+        text.parse::<ingest::DatasetName>()?;
+    }
+    Ok(text.to_owned())
+}
+
+/// A namespace's name.
+fn namespace(text: &str) -> Result<String, ingest::NameError> {
+    text.parse::<ingest::Namespace>()?;
+    Ok(text.to_owned())
+}
+
+/// Reads `30s`, `5m`, `2h`, `1d` or a bare number of seconds.
 fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());

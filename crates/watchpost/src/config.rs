@@ -197,21 +197,31 @@ impl Config {
                 message,
             };
             let rest = rest.to_ascii_lowercase();
-            let Some((section, key)) = rest.split_once('_') else {
+            let Some((section_name, key)) = rest.split_once('_') else {
                 return Err(wrong("settings are named WATCHPOST_TABLE_KEY".into()));
             };
             let section = table
-                .entry(section)
+                .entry(section_name)
                 .or_insert_with(|| toml::Table::new().into())
                 .as_table_mut()
                 .ok_or_else(|| wrong("is no table of settings".into()))?;
-            section.insert(key.to_owned(), read_value(&value));
+            let value = read_value(&value);
+            section.insert(key.to_owned(), value.clone());
+            if value.is_str() && parsed(&table).is_err() {
+                // One path is a list of one: WATCHPOST_RULES_PATHS=/etc/rules.
+                let mut list = table.clone();
+                if let Some(section) =
+                    list.get_mut(section_name).and_then(toml::Value::as_table_mut)
+                {
+                    section.insert(key.to_owned(), toml::Value::Array(vec![value]));
+                }
+                if parsed(&list).is_ok() {
+                    table = list;
+                }
+            }
             overridden = true;
             // Told one by one, so that the message can name the variable.
-            let _: Config = table
-                .clone()
-                .try_into()
-                .map_err(|error: toml::de::Error| wrong(error.message().to_owned()))?;
+            parsed(&table).map_err(|error| wrong(error.message().to_owned()))?;
         }
         if !overridden {
             return Ok(config);
@@ -221,6 +231,10 @@ impl Config {
             message: error.to_string(),
         })
     }
+}
+
+fn parsed(table: &toml::Table) -> Result<Config, toml::de::Error> {
+    table.clone().try_into()
 }
 
 /// A variable's text as TOML would read it; a text that is no TOML value stands for itself.
@@ -255,6 +269,7 @@ mod tests {
                 ("WATCHPOST_SERVER_LISTEN", "127.0.0.1:2"),
                 ("WATCHPOST_RULES_BUILTIN", "false"),
                 ("WATCHPOST_RULES_PATHS", "[\"a\", \"b\"]"),
+                ("WATCHPOST_RULES_PIPELINES", "/etc/one.yml"),
                 ("WATCHPOST_BUS_RAW_DAYS", "1"),
                 ("PATH", "/bin"),
             ],
@@ -263,6 +278,7 @@ mod tests {
         assert_eq!(config.server.listen.port(), 2);
         assert!(!config.rules.builtin);
         assert_eq!(config.rules.paths.len(), 2);
+        assert_eq!(config.rules.pipelines, [std::path::PathBuf::from("/etc/one.yml")]);
         assert_eq!(config.bus.raw_days, 1);
     }
 

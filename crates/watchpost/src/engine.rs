@@ -19,6 +19,8 @@ use detection::{DetectionStage, RuleBook, RuleSources, Rules, Watcher};
 use indexing::{Index, IndexError, IndexStage};
 use ingest::Intake;
 use normalize::NormalizeStage;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use sigma::Severity;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -29,6 +31,12 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// How often a waiting caller looks whether the stages have caught up.
 const IDLE_CHECK: Duration = Duration::from_millis(25);
+
+/// How many files are enough: a thousand connections of each listener, and as many for the store.
+const FILES_WANTED: u64 = 4096;
+
+/// How many faults of changed rule files are logged one by one.
+const FAULTS_LOGGED_MAX: usize = 20;
 
 /// A part of the engine that can be run alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -335,23 +343,30 @@ impl Engine {
             .enable_all()
             .build()
             .map_err(io("start the threads for", Path::new("listeners")))?;
+        // A quarter of the files for each listener; the rest is for bus and index, which must write
+        // whoever connects.
+        let connections_max = raise_files_max() / 4;
         let (stop, stopped) = watch::channel(false);
         let intake = Intake::new(Arc::clone(&self.bus), ingest::IntakeLimits::default());
         let mut tasks = Vec::new();
         let mut syslog = Vec::new();
         runtime.block_on(async {
             let limits = ingest::syslog::SyslogLimits::default();
+            let limits = ingest::syslog::SyslogLimits {
+                connections_max: limits.connections_max.min(connections_max),
+                ..limits
+            };
             if let Some(address) = sockets.syslog_udp {
                 let listener = ingest::syslog::Udp::bind(address, intake.clone(), limits.clone())
                     .await
-                    .map_err(listen("syslog.udp", address))?;
+                    .map_err(listen(SYSLOG_UDP, address))?;
                 syslog.push(("UDP", listener.local_addr()));
                 tasks.push(tokio::spawn(listener.run(until_true(stopped.clone()))));
             }
             if let Some(address) = sockets.syslog_tcp {
                 let listener = ingest::syslog::Tcp::bind(address, intake.clone(), limits.clone())
                     .await
-                    .map_err(listen("syslog.tcp", address))?;
+                    .map_err(listen(SYSLOG_TCP, address))?;
                 syslog.push(("TCP", listener.local_addr()));
                 tasks.push(tokio::spawn(listener.run(until_true(stopped.clone()))));
             }
@@ -363,11 +378,10 @@ impl Engine {
             let router = web::router(self.state(), ingest);
             let listener =
                 TcpListener::from_std(sockets.http).map_err(listen(HTTP, sockets.http_address))?;
-            tasks.push(tokio::spawn(async move {
-                if let Err(error) = web::serve(listener, router, until_true(stopped)).await {
-                    tracing::error!(%error, "the web server stopped");
-                }
-            }));
+            let limits = web::ServeLimits::default();
+            let connections_max = limits.connections_max.min(connections_max);
+            let limits = web::ServeLimits { connections_max, ..limits };
+            tasks.push(tokio::spawn(web::serve(listener, router, limits, until_true(stopped))));
             Ok::<(), EngineError>(())
         })?;
         Ok(Edges { runtime, stop, tasks, address: sockets.http_address, syslog })
@@ -456,6 +470,27 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Raises how many files may be open as far as the system lets us, and returns how many that are.
+/// The usual 1024 are from the days of `select`; each connection takes one, the store and the
+/// index some hundreds.
+fn raise_files_max() -> usize {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let wanted = maximum.map_or(FILES_WANTED, |maximum| maximum.min(FILES_WANTED));
+    let mut files = current.unwrap_or(u64::MAX);
+    if files < wanted
+        && setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum }).is_ok()
+    {
+        files = wanted;
+    }
+    if files < FILES_WANTED {
+        tracing::warn!(
+            files,
+            "few files may be open, so fewer connections are taken; see `ulimit -n`"
+        );
+    }
+    usize::try_from(files).unwrap_or(usize::MAX)
+}
+
 /// Where to listen: addresses that are allowed, and the HTTP port, bound before anything is opened,
 /// so that a second start on the same machine touches nothing.
 struct Sockets {
@@ -465,8 +500,30 @@ struct Sockets {
     syslog_tcp: Option<SocketAddr>,
 }
 
-impl Sockets {
-    fn bind(config: &Config, parts: &BTreeSet<Part>) -> Result<Option<Sockets>, EngineError> {
+/// Where these parts would listen, by setting.
+///
+/// # Errors
+/// When an address is refused.
+pub(crate) fn addresses(
+    config: &Config,
+    parts: &[Part],
+) -> Result<Vec<(&'static str, SocketAddr)>, EngineError> {
+    let parts = parts.iter().copied().collect();
+    let Some(allowed) = Allowed::of(config, &parts)? else { return Ok(Vec::new()) };
+    let udp = allowed.syslog_udp.map(|address| (SYSLOG_UDP, address));
+    let tcp = allowed.syslog_tcp.map(|address| (SYSLOG_TCP, address));
+    Ok([Some((HTTP, allowed.http)), udp, tcp].into_iter().flatten().collect())
+}
+
+/// Addresses that nobody needs to be asked about.
+struct Allowed {
+    http: SocketAddr,
+    syslog_udp: Option<SocketAddr>,
+    syslog_tcp: Option<SocketAddr>,
+}
+
+impl Allowed {
+    fn of(config: &Config, parts: &BTreeSet<Part>) -> Result<Option<Allowed>, EngineError> {
         let takes_logs = parts.contains(&Part::Ingest);
         if !takes_logs && !parts.contains(&Part::Web) {
             return Ok(None);
@@ -487,9 +544,17 @@ impl Sockets {
                 Err(_) => Err(EngineError::Address { setting, text: text.to_owned() }),
             },
         };
-        let syslog_udp = wanted("syslog.udp", &config.syslog.udp)?;
-        let syslog_tcp = wanted("syslog.tcp", &config.syslog.tcp)?;
-        let address = allowed(HTTP, config.server.listen)?;
+        let syslog_udp = wanted(SYSLOG_UDP, &config.syslog.udp)?;
+        let syslog_tcp = wanted(SYSLOG_TCP, &config.syslog.tcp)?;
+        let http = allowed(HTTP, config.server.listen)?;
+        Ok(Some(Allowed { http, syslog_udp, syslog_tcp }))
+    }
+}
+
+impl Sockets {
+    fn bind(config: &Config, parts: &BTreeSet<Part>) -> Result<Option<Sockets>, EngineError> {
+        let Some(allowed) = Allowed::of(config, parts)? else { return Ok(None) };
+        let Allowed { http: address, syslog_udp, syslog_tcp } = allowed;
         let bound = std::net::TcpListener::bind(address).and_then(|socket| {
             socket.set_nonblocking(true)?;
             let address = socket.local_addr()?;
@@ -500,8 +565,10 @@ impl Sockets {
     }
 }
 
-/// The setting of the HTTP address.
+/// The settings of the addresses.
 const HTTP: &str = "server.listen";
+const SYSLOG_UDP: &str = "syslog.udp";
+const SYSLOG_TCP: &str = "syslog.tcp";
 
 fn listen(
     setting: &'static str,
@@ -584,7 +651,14 @@ impl RuleWatcher {
                 }
                 drop(guard);
                 // The stage that counts must know a correlation before its first match comes.
-                watcher.poll(|book| correlations.replace(definitions(book)));
+                watcher.poll(|book| {
+                    correlations.replace(definitions(book));
+                    let faults = book.diagnostics().iter();
+                    let errors = faults.filter(|fault| fault.severity == Severity::Error);
+                    for fault in errors.take(FAULTS_LOGGED_MAX) {
+                        tracing::error!(%fault, "a rule is refused, the others run");
+                    }
+                });
             }
         });
         // Without the thread the rules stay as they are, which is no reason not to run.

@@ -5,6 +5,8 @@
 //! call. The commands themselves are in `commands/`, one file each; what they share, a running
 //! engine, is in `engine`.
 
+#![expect(clippy::print_stdout, reason = "results on standard output are the purpose")]
+
 mod args;
 mod commands;
 mod config;
@@ -28,6 +30,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let args = Args::parse();
     start_logging(&args);
+    leave_quietly_when_nobody_reads();
     let done = match args.command {
         Command::Demo(args) => commands::demo::run(args),
         Command::Run(args) => commands::run::run(&args),
@@ -40,15 +43,33 @@ fn main() -> ExitCode {
     match done {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("{} {error}", style::error("error:"));
+            let mut told = error.to_string();
+            eprintln!("{} {told}", style::error("error:"));
             let mut source = error.source();
             while let Some(cause) = source {
-                eprintln!("  because: {cause}");
+                // Most messages tell their cause themselves.
+                let text = cause.to_string();
+                if !told.contains(&text) {
+                    eprintln!("  because: {text}");
+                }
+                told.push_str(&text);
                 source = cause.source();
             }
             ExitCode::from(1)
         }
     }
+}
+
+/// `println!` panics when whoever reads us has gone; `watchpost rules check | head` is no fault.
+fn leave_quietly_when_nobody_reads() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let text = panic.payload_as_str().unwrap_or_default();
+        if text.starts_with("failed printing to std") && text.contains("Broken pipe") {
+            std::process::exit(0);
+        }
+        report(panic);
+    }));
 }
 
 /// Logs go to standard error; `WATCHPOST_LOG` has the filter, `--log-format json` the form.
@@ -59,7 +80,12 @@ fn start_logging(args: &Args) {
     };
     let filter = tracing_subscriber::EnvFilter::try_from_env("WATCHPOST_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A log that cannot be written, on a full disk or to a reader that has gone, is told to standard
+    // error by default, with a panic when that fails too. It would stop the stages one by one.
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false);
     // A second logger can only be set by a test; then the first one stays.
     match args.log_format {
         args::LogFormat::Text => builder.with_ansi(style::is_on()).try_init().ok(),

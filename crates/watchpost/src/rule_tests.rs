@@ -61,7 +61,7 @@ struct Done {
 }
 
 pub(crate) fn run(junit: Option<&Path>, pipelines: &[PathBuf], paths: &[PathBuf]) -> Outcome {
-    let book = rules::sources(paths, pipelines).load();
+    let book = rules::sources(&with_rules(paths), pipelines).load();
     let mut faults: Vec<Diagnostic> = Vec::new();
     let mut done: Vec<Done> = Vec::new();
     let mut tested: Vec<String> = Vec::new();
@@ -121,7 +121,21 @@ pub(crate) fn run(junit: Option<&Path>, pipelines: &[PathBuf], paths: &[PathBuf]
         std::fs::write(path, xml(&done))
             .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     }
+    if texts.is_empty() && book.rules().is_empty() && book.refused() == 0 {
+        return Err("there is no rule to test".into());
+    }
     Ok(checked(failed.is_empty() && faults.is_empty() && book.refused() == 0))
+}
+
+/// A file of tests that is named stands for the rule beside it.
+fn with_rules(paths: &[PathBuf]) -> Vec<PathBuf> {
+    let rule = |path: &PathBuf| {
+        let text = path.to_string_lossy();
+        let beside =
+            text.strip_suffix(TEST_ENDING).map(|stem| PathBuf::from(format!("{stem}.yml")));
+        beside.filter(|rule| rule.exists()).unwrap_or_else(|| path.clone())
+    };
+    paths.iter().map(rule).collect()
 }
 
 fn builtin() -> Vec<(String, String)> {

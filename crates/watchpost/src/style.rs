@@ -49,9 +49,14 @@ pub(crate) fn level(level: event::Level) -> String {
 }
 
 /// A text from an event, safe to print: control characters would let a log line drive the
-/// terminal.
+/// terminal. Ends of lines and tabs become spaces.
 pub(crate) fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    let plain = |c: char| match c {
+        '\n' | '\r' | '\t' => ' ',
+        c if c.is_control() => '\u{fffd}',
+        c => c,
+    };
+    text.chars().map(plain).collect()
 }
 
 /// At most so many characters, with an ellipsis where it was longer.
@@ -104,7 +109,7 @@ mod tests {
 
     #[test]
     fn log_text_cannot_drive_the_terminal() {
-        assert_eq!(plain("a\x1b[2Jb\r\n"), "a\u{fffd}[2Jb\u{fffd}\u{fffd}");
+        assert_eq!(plain("a\x1b[2Jb\r\n"), "a\u{fffd}[2Jb  ");
     }
 
     #[test]

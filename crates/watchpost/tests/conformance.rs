@@ -1,5 +1,7 @@
 //! The engine against real data: public rules, their own sample events, recorded attacks.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use std::path::{Path, PathBuf};

@@ -1,5 +1,7 @@
 //! The demo, as a newcomer meets it: it finds what it stages, and hunts answer over its data.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use std::path::Path;

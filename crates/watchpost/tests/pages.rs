@@ -1,5 +1,7 @@
 //! The pages in a real browser: Chromium loads them, follows a link, and runs no stray script.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use std::path::{Path, PathBuf};
@@ -136,7 +138,11 @@ fn an_analyst_goes_from_an_alert_to_its_event() {
     let command = r#"powershell.exe -NoP -W Hidden -EncodedCommand SQBFAFgAIAAoAE4AZQB3AC0ATwBiAGoAZQBjAHQA <script>window.stray=1</script>"#;
     let events: String = (0..20)
         .map(|n| {
-            let command = if n == 7 { command } else { "notepad.exe" };
+            // One alert only, so that the first row of the list is it.
+            let (command, parent) = match n {
+                7 => (command, r"C:\Program Files\Microsoft Office\root\Office16\WINWORD.EXE"),
+                _ => ("notepad.exe", r"C:\Windows\explorer.exe"),
+            };
             let event = json!({
                 "@timestamp": event::Timestamp::now().to_string(),
                 "ecs": {"version": "9.0"},
@@ -146,7 +152,7 @@ fn an_analyst_goes_from_an_alert_to_its_event() {
                 "process": {
                     "executable": r"C:\Windows\System32\WindowsPowerShell\v1.0\powershell.exe",
                     "command_line": command,
-                    "parent": {"executable": r"C:\Program Files\Microsoft Office\root\Office16\WINWORD.EXE"},
+                    "parent": {"executable": parent},
                 },
                 "watchpost": {"logsource": {"product": "windows", "category": "process_creation", "service": "sysmon"}},
             });

@@ -1,5 +1,7 @@
 //! Real shippers, unchanged: what people already run delivers to a running engine.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use std::io::Write;
@@ -67,10 +69,10 @@ fn logger_delivers_in_every_way_it_has() {
             .unwrap();
         assert!(status.success());
     }
-    for index in 0..ways.len() {
+    for (index, way) in ways.iter().enumerate() {
         let query =
             format!("source.ip:203.0.113.{index} and user.name:root and event.outcome:failure");
-        assert_eq!(server.search_total(&query, 1), 1, "{:?}", ways[index]);
+        assert_eq!(server.search_total(&query, 1), 1, "{way:?}");
     }
 }
 

@@ -105,8 +105,15 @@ impl Worker {
                 Err(error) => self.after_bus_error(error)?,
             }
         }
-        let finished = self.guarded("finish", |stage, now, output| stage.finish(now, output));
-        if finished { self.commit_output() } else { Ok(()) }
+        if !self.guarded("finish", |stage, now, output| stage.finish(now, output)) {
+            return Ok(());
+        }
+        match self.consumer.commit(&mut self.output) {
+            // Another worker of the group ended first, and took our last batch from us by that.
+            // Nothing of it is stored, and it is done again by whoever reads next.
+            Err(BusError::Fenced { .. }) => Ok(()),
+            other => other,
+        }
     }
 
     /// One poll and what follows from it.
@@ -215,10 +222,6 @@ impl Worker {
             }
             other => other,
         }
-    }
-
-    fn commit_output(&mut self) -> Result<(), BusError> {
-        self.consumer.commit(&mut self.output)
     }
 
     /// The batch failed and no record is known to be the reason: do its records one by one, and once

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use bus::Topic;
 use event::{Level, RawRecord, Timestamp};
-use simulation::{Simulation, Source, Staged};
+use simulation::{Simulation, Staged};
 
 use crate::args::DemoArgs;
 use crate::commands::Outcome;
@@ -25,12 +25,17 @@ use crate::terminal::{AlertPrinter, Seen, SeenAlert};
 /// How often what the fleet wrote since is sent.
 const TICK: Duration = Duration::from_millis(50);
 
+/// The most events that are sent at once: a machine that can't keep up still sees that time is up.
+/// 20 ticks a second allow for the highest rate.
+const SENT_MAX: u64 = 5_000;
+
+/// With how many events behind the person who waits for the end is told so.
+const BEHIND_TOLD_MIN: u64 = 2_000;
+
 /// Alerts below this level are counted and not printed.
 const PRINTED_LEVEL_MIN: Level = Level::Low;
 
 pub(crate) fn run(args: DemoArgs) -> Outcome {
-    let without: Vec<Source> =
-        args.without.iter().map(|word| word.parse()).collect::<Result<_, _>>()?;
     let temporary = match &args.data {
         Some(_) => None,
         None => Some(tempfile::Builder::new().prefix("watchpost-demo-").tempdir()?),
@@ -70,12 +75,16 @@ pub(crate) fn run(args: DemoArgs) -> Outcome {
         seed: args.seed,
         rate: args.rate,
         attacks: !args.benign,
-        without,
+        without: args.without.clone(),
         start: Timestamp::now(),
         ..simulation::Settings::default()
     });
     let staged = fleet.staged().to_vec();
     let sent = send(&engine, &mut fleet, &signals, args.duration)?;
+    let behind = bus::lag(engine.bus.as_ref(), "normalize", &[Topic::Raw])?;
+    if behind >= BEHIND_TOLD_MIN {
+        eprintln!("{behind} events are still to be looked at; Ctrl-C twice ends at once");
+    }
     engine.wait_until_idle()?;
     wait_for_the_printer(&engine)?;
     engine.stop()?;
@@ -85,7 +94,7 @@ pub(crate) fn run(args: DemoArgs) -> Outcome {
     write!(out, "{summary}")?;
     if let Some(data) = &args.data {
         writeln!(out, "The data stays in {}; ask it with", data.display())?;
-        writeln!(out, "  watchpost search --data {} 'event.kind:alert'", data.display())?;
+        writeln!(out, "  watchpost search --data {} --alerts '*'", data.display())?;
         writeln!(out, "  watchpost hunt run --data {}", data.display())?;
     }
     Ok(ExitCode::SUCCESS)
@@ -112,7 +121,11 @@ fn send(
     let mut events = 0;
     loop {
         let now = Timestamp::now();
-        while let Some(event) = next.take_if(|event| event.time <= now) {
+        let mut left = SENT_MAX;
+        while left > 0
+            && let Some(event) = next.take_if(|event| event.time <= now)
+        {
+            left -= 1;
             batch.push(&RawRecord {
                 listener: event.listener(),
                 peer: &event.host,
@@ -128,7 +141,8 @@ fn send(
         }
         let over = duration.is_some_and(|duration| started.elapsed() >= duration);
         if over || signals.wait(TICK) || engine.stopped().is_some() {
-            return Ok(Sent { events, elapsed: started.elapsed(), until: now });
+            let until = next.map_or(now, |event| event.time.min(now));
+            return Ok(Sent { events, elapsed: started.elapsed(), until });
         }
     }
 }

@@ -50,7 +50,9 @@ fn list(paths: &[PathBuf]) -> Outcome {
             ]
         })
         .collect();
-    println!("{}", style::table(&columns, &rows, 80));
+    if !rows.is_empty() {
+        println!("{}", style::table(&columns, &rows, 80));
+    }
     show_faults(&loaded);
     Ok(checked(loaded.diagnostics.is_empty()))
 }
@@ -69,6 +71,9 @@ fn check(paths: &[PathBuf]) -> Outcome {
         .chain(&advice)
         .filter(|diagnostic| diagnostic.severity == Severity::Error)
         .count();
+    if loaded.hunts.is_empty() && errors == 0 {
+        return Err("there is no hunt to check".into());
+    }
     eprintln!("{} hunts, {errors} errors", loaded.hunts.len());
     Ok(checked(errors == 0))
 }

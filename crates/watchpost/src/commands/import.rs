@@ -19,10 +19,6 @@ pub(crate) fn run(args: &ImportArgs) -> Outcome {
     if let Some(data) = &args.data {
         config.data.folder.clone_from(data);
     }
-    if !args.dataset.is_empty() {
-        args.dataset.parse::<ingest::DatasetName>()?;
-    }
-    args.namespace.parse::<ingest::Namespace>()?;
     let listing = files::list(&args.paths);
     for problem in &listing.problems {
         eprintln!("{} {problem}", style::error("problem:"));

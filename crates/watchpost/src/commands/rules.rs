@@ -40,7 +40,7 @@ pub(crate) fn sources(paths: &[PathBuf], pipelines: &[PathBuf]) -> RuleSources {
 }
 
 /// How many findings about rules are shown by commands that do something else with them.
-const FINDINGS_SHOWN_MAX: usize = 10;
+const FINDINGS_SHOWN_MAX: usize = 3;
 
 /// Shows what is wrong with the rules of a book, the first few whole.
 pub(crate) fn show_faults(book: &RuleBook) {
@@ -50,6 +50,21 @@ pub(crate) fn show_faults(book: &RuleBook) {
     let more = book.diagnostics().len().saturating_sub(FINDINGS_SHOWN_MAX);
     if more > 0 {
         eprintln!("{more} more findings about rules; `watchpost rules check` shows all");
+    }
+}
+
+/// Refuses paths that were named and can't be read, and pipelines with a fault: without them rules
+/// that somebody counts on are missing, or mean something else. A fault in one file of a folder
+/// leaves out that file only.
+pub(crate) fn all_usable(book: &RuleBook, named: &[PathBuf]) -> Result<(), String> {
+    let fault = book.diagnostics().iter().find(|fault| match fault.code {
+        Code::Pipeline => true,
+        Code::Unreadable => named.iter().any(|path| *path == Path::new(&fault.file)),
+        _ => false,
+    });
+    match fault {
+        Some(fault) => Err(format!("{} cannot be used: {}", fault.file, fault.message)),
+        None => Ok(()),
     }
 }
 
@@ -99,6 +114,9 @@ fn check(
         count(Severity::Warning),
         count(Severity::Note),
     );
+    if documents.is_empty() && errors == 0 {
+        return Err("there is no rule to check".into());
+    }
     Ok(checked(errors == 0))
 }
 
@@ -148,7 +166,13 @@ fn explain(rule: &Path, event: &Path, pipelines: &[PathBuf]) -> Outcome {
         eprint!("{}", diagnostic.render(source_of(&book, &diagnostic.file).as_deref()));
     }
     if book.rules().is_empty() {
-        return Err(format!("no rule could be loaded from {}", rule.display()).into());
+        let shown = rule.display();
+        return Err(if documents(&[rule.to_owned()]).is_empty() {
+            format!("no rule could be loaded from {shown}").into()
+        } else {
+            format!("{shown} has no rule that reads events; explain the rules that it counts")
+                .into()
+        });
     }
     let mut any = false;
     let mut shown = 0;

@@ -1,14 +1,16 @@
 //! `watchpost run`: the engine until it is told to stop.
 
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use event::Level;
+use sigma::{Diagnostic, Severity};
 
 use crate::args::RunArgs;
-use crate::commands::Outcome;
+use crate::commands::{Outcome, checked};
 use crate::config::Config;
-use crate::engine::{Engine, Part, rule_sources};
+use crate::engine::{self, Engine, Part, rule_sources};
 use crate::signals::Signals;
 use crate::style;
 use crate::terminal::AlertPrinter;
@@ -24,14 +26,9 @@ pub(crate) fn run(args: &RunArgs) -> Outcome {
     if let Some(data) = &args.data {
         config.data.folder.clone_from(data);
     }
-    if args.bus != "embedded" {
-        return Err(
-            format!("the bus `{}` is not known; `embedded` is the only one", args.bus).into()
-        );
-    }
     let parts = match args.stages.as_slice() {
         [] => Part::ALL.to_vec(),
-        words => words.iter().map(|word| word.parse()).collect::<Result<Vec<Part>, _>>()?,
+        parts => parts.to_vec(),
     };
     if args.check {
         return check(&config, &parts);
@@ -49,12 +46,13 @@ pub(crate) fn run(args: &RunArgs) -> Outcome {
             return Ok(ExitCode::from(1));
         }
     }
-    eprintln!("stopping: listeners first, then the stages");
+    tell(std::io::stderr(), format_args!("stopping: listeners first, then the stages"));
     engine.stop()?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn check(config: &Config, parts: &[Part]) -> Outcome {
+    let addresses = engine::addresses(config, parts)?;
     let book = rule_sources(config).load();
     println!("configuration: fine");
     println!("data folder:   {}", config.data.folder.display());
@@ -62,6 +60,9 @@ fn check(config: &Config, parts: &[Part]) -> Outcome {
         "stages:        {}",
         parts.iter().map(|part| part.as_str()).collect::<Vec<_>>().join(", ")
     );
+    for (setting, address) in &addresses {
+        println!("{:<14} {address}", format!("{setting}:"));
+    }
     println!(
         "rules:         {} and {} correlations, {} faults",
         book.rules().len(),
@@ -71,33 +72,40 @@ fn check(config: &Config, parts: &[Part]) -> Outcome {
     for diagnostic in book.diagnostics() {
         eprint!("{}", diagnostic.render(book.source(&diagnostic.file)));
     }
-    Ok(ExitCode::SUCCESS)
+    let is_error = |diagnostic: &Diagnostic| diagnostic.severity == Severity::Error;
+    Ok(checked(!book.diagnostics().iter().any(is_error)))
 }
 
 /// What a person wants to know first: where the pages are, what is loaded, where logs go.
 fn say_what_runs(engine: &Engine, config: &Config) {
     let book = engine.rules.current();
-    eprintln!(
+    let say = |line: std::fmt::Arguments<'_>| tell(std::io::stderr(), line);
+    say(format_args!(
         "{} {} rules and {} correlations; data in {}",
         style::bold("watchpost"),
         book.rules().len(),
         book.correlations().len(),
         config.data.folder.display()
-    );
+    ));
     for diagnostic in book.diagnostics().iter().take(REFUSED_SHOWN_MAX) {
-        eprintln!("{} {diagnostic}", style::dim("rule:"));
+        say(format_args!("{} {diagnostic}", style::dim("rule:")));
     }
     let more = book.diagnostics().len().saturating_sub(REFUSED_SHOWN_MAX);
     if more > 0 {
-        eprintln!(
+        say(format_args!(
             "{} {more} more findings; `watchpost rules check` shows all",
             style::dim("rule:")
-        );
+        ));
     }
     for (protocol, address) in engine.syslog() {
-        eprintln!("syslog over {protocol} on {address}");
+        say(format_args!("syslog over {protocol} on {address}"));
     }
     if let Some(link) = engine.link() {
-        println!("{} {link}", style::good("ready:"));
+        tell(std::io::stdout(), format_args!("{} {link}", style::good("ready:")));
     }
+}
+
+/// Writes a line if somebody takes it. `println!` would panic on a full disk, and an engine runs on.
+fn tell(mut to: impl Write, line: std::fmt::Arguments<'_>) {
+    writeln!(to, "{line}").ok();
 }

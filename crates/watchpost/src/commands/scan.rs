@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, Write};
-use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -19,7 +18,7 @@ use ingest::files::{self, File};
 use serde::Serialize;
 
 use crate::args::{Format, ScanArgs};
-use crate::commands::{Outcome, rules};
+use crate::commands::{Outcome, checked, rules};
 use crate::engine::definitions;
 use crate::events::{Found, Read, Reader};
 use crate::style;
@@ -37,11 +36,15 @@ pub(crate) fn run(args: &ScanArgs) -> Outcome {
     let started = Instant::now();
     let book = rules::sources(&args.source.rules, &args.source.pipelines).load();
     rules::show_faults(&book);
+    rules::all_usable(&book, &[&*args.source.rules, &*args.source.pipelines].concat())?;
     if book.rules().is_empty() {
         return Err("no rule was loaded, so there is nothing to look for".into());
     }
     let loaded = started.elapsed();
     let listing = files::list(&args.paths);
+    if listing.files.is_empty() && listing.problems.is_empty() {
+        return Err("there is no file to scan".into());
+    }
     let threads = args
         .threads
         .map_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get()), usize::from);
@@ -95,9 +98,9 @@ pub(crate) fn run(args: &ScanArgs) -> Outcome {
         totals.unparsed,
         totals.problems.len() as u64 + totals.problems_more,
     );
-    // Nothing of what was named could be read: then it did not work.
+    // Something that was named is not there, or nothing could be read: then it did not work.
     let nothing = totals.events == 0 && !totals.problems.is_empty();
-    Ok(if nothing { ExitCode::from(1) } else { ExitCode::SUCCESS })
+    Ok(checked(!nothing && listing.problems.is_empty()))
 }
 
 /// What the threads share.

@@ -47,6 +47,13 @@ pub(crate) fn run(args: &SearchArgs) -> Outcome {
         eprintln!("{} {reason}", style::error("not whole:"));
     }
     eprintln!("{}", style::dim(&format!("{} found in {} ms", found.total, found.took_ms)));
+    if found.total == 0 && args.place.since != "all" {
+        let since = &args.place.since;
+        eprintln!(
+            "{}",
+            style::dim(&format!("searched since {since}; `--since all` looks further back"))
+        );
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -116,8 +123,9 @@ fn ask(server: &str, args: &SearchArgs, limit: usize) -> Result<Found, Box<dyn s
         .timeout_global(Some(std::time::Duration::from_secs(60)))
         .build()
         .into();
+    let scheme = if server.contains("://") { "" } else { "http://" };
     let mut response = agent
-        .get(format!("{}/api/v1/search", server.trim_end_matches('/')))
+        .get(format!("{scheme}{}/api/v1/search", server.trim_end_matches('/')))
         .query("q", &args.query)
         .query("since", &args.place.since)
         .query("until", args.place.until.as_deref().unwrap_or_default())
@@ -128,9 +136,20 @@ fn ask(server: &str, args: &SearchArgs, limit: usize) -> Result<Found, Box<dyn s
         .map_err(|error| format!("cannot ask {server}: {error}"))?;
     let text = response.body_mut().read_to_string()?;
     if !response.status().is_success() {
-        return Err(format!("{server} answered {}: {text}", response.status()).into());
+        let said = told(&text).unwrap_or(text);
+        return Err(format!("{server} answered {}: {said}", response.status()).into());
     }
     read_answer(&text)
+}
+
+/// What an answer that is an error says in words.
+fn told(text: &str) -> Option<String> {
+    let answer: serde_json::Value = serde_json::from_str(text).ok()?;
+    let error = answer.get("error")?.as_str()?;
+    Some(match answer.get("help").and_then(serde_json::Value::as_str) {
+        Some(help) => format!("{error}; {help}"),
+        None => error.to_owned(),
+    })
 }
 
 /// Reads the answer of `/api/v1/search`.

@@ -193,7 +193,8 @@ impl Summary {
         let rules: Vec<matcher::Rule> = solved.iter().map(rules).collect();
         let (matcher, _) = Matcher::new(rules.clone());
         for pair in witness::contained(&rules, &matcher) {
-            let label = |index: usize| solved.get(index).map_or("", |solved| solved.label).to_owned();
+            let label =
+                |index: usize| solved.get(index).map_or("", |solved| solved.label).to_owned();
             self.contained.push((label(pair.inner), label(pair.outer), pair.proof));
         }
     }
@@ -215,7 +216,10 @@ impl Summary {
         );
         list("can never match", self.never.iter().map(|(rule, why)| format!("{rule}: {why}")));
         list("not solved", self.unsolved.iter().map(|(rule, why)| format!("{rule}: {why}")));
-        list("has a part that never applies", self.idle.iter().map(|(rule, part)| format!("{rule}: {part}")));
+        list(
+            "has a part that never applies",
+            self.idle.iter().map(|(rule, part)| format!("{rule}: {part}")),
+        );
         list(
             "contained in another rule",
             self.contained.iter().map(|(inner, outer, proof)| {
@@ -259,9 +263,7 @@ fn missing(solved: &Solved<'_>, seen: &BTreeSet<String>) -> Option<String> {
         ..Options::default()
     };
     match solve_with(&solved.expr, &options) {
-        Err(NoWitness::Contradiction(_)) => {
-            Some(absent.into_iter().collect::<Vec<_>>().join(", "))
-        }
+        Err(NoWitness::Contradiction(_)) => Some(absent.into_iter().collect::<Vec<_>>().join(", ")),
         _ => None,
     }
 }

@@ -1,6 +1,7 @@
 //! What the tests from outside share: the binary, a running server, and asking it.
 
 #![expect(dead_code, reason = "each test file uses a part of it")]
+#![expect(clippy::print_stdout, reason = "a test that is skipped says so")]
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
