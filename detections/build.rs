@@ -13,7 +13,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         list(&root.join(folder), &mut files)?;
     }
     files.sort();
-    let mut code = String::from("/// Every embedded file, sorted by path.\npub const FILES: &[File] = &[\n");
+    let mut code =
+        String::from("/// Every embedded file, sorted by path.\npub const FILES: &[File] = &[\n");
     for file in files {
         let path = file.strip_prefix(&root)?.to_string_lossy().replace('\\', "/");
         writeln!(code, "    File {{ path: {path:?}, text: include_str!({file:?}) }},")?;

@@ -335,14 +335,13 @@ impl Alert {
         for (field, value) in &self.group {
             event.append("watchpost.alert.group", format!("{field}={value}").as_str());
         }
-        let tree = |value: Result<serde_json::Value, _>| {
-            value.map_err(|error: serde_json::Error| ParseError::Json(error.to_string()))
-        };
-        event.add_value("watchpost.alert.matched", &tree(serde_json::to_value(&self.matched))?);
+        let faulty = |error: serde_json::Error| ParseError::Json(error.to_string());
+        let matched = serde_json::to_value(&self.matched).map_err(faulty)?;
+        event.add_value("watchpost.alert.matched", &matched);
         event.add_value("watchpost.alert.rule_file", &self.rule.file.as_str().into());
         // The events are kept as one text: they are shown with the alert, not searched through it.
-        let evidence = tree(serde_json::to_value(&self.evidence))?;
-        event.set("watchpost.alert.evidence", evidence.to_string().as_str());
+        let evidence = serde_json::to_string(&self.evidence).map_err(faulty)?;
+        event.set("watchpost.alert.evidence", evidence.as_str());
         Ok(event)
     }
 
@@ -421,6 +420,6 @@ mod tests {
                 event: serde_json::json!({"host": {"name": "ws1"}}),
             }],
         };
-        insta::assert_snapshot!(alert.to_event().unwrap().to_json(), @r#"{"@timestamp":"1970-01-01T00:00:01Z","data_stream":{"namespace":"default"},"event":{"created":"1970-01-01T00:00:02Z","dataset":"watchpost.alert","id":"abc","kind":"alert","module":"watchpost","reason":"something happened","severity":73},"host":{"name":"ws1"},"message":"something happened","rule":{"id":"r1","name":"Test rule"},"tags":["attack.execution","attack.t1059.001"],"threat":{"framework":"MITRE ATT&CK","tactic":{"id":["TA0002"],"name":["Execution"]},"technique":{"id":["T1059"],"subtechnique":{"id":["T1059.001"]}}},"watchpost":{"alert":{"event_count":1,"event_ids":["e1"],"evidence":"[{\"event\":{\"host\":{\"name\":\"ws1\"}},\"id\":\"e1\"}]","group":["user.name=anna"],"level":"high","matched":[],"received":"1970-01-01T00:00:01.5Z","rule_file":""}}}"#);
+        insta::assert_snapshot!(alert.to_event().unwrap().to_json(), @r#"{"@timestamp":"1970-01-01T00:00:01Z","data_stream":{"namespace":"default"},"event":{"created":"1970-01-01T00:00:02Z","dataset":"watchpost.alert","id":"abc","kind":"alert","module":"watchpost","reason":"something happened","severity":73},"host":{"name":"ws1"},"message":"something happened","rule":{"id":"r1","name":"Test rule"},"tags":["attack.execution","attack.t1059.001"],"threat":{"framework":"MITRE ATT&CK","tactic":{"id":["TA0002"],"name":["Execution"]},"technique":{"id":["T1059"],"subtechnique":{"id":["T1059.001"]}}},"watchpost":{"alert":{"event_count":1,"event_ids":["e1"],"evidence":"[{\"id\":\"e1\",\"event\":{\"host\":{\"name\":\"ws1\"}}}]","group":["user.name=anna"],"level":"high","matched":[],"received":"1970-01-01T00:00:01.5Z","rule_file":""}}}"#);
     }
 }

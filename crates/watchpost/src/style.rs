@@ -49,10 +49,12 @@ pub(crate) fn level(level: event::Level) -> String {
 }
 
 /// A text from an event, safe to print: control characters would let a log line drive the
-/// terminal. Ends of lines and tabs become spaces.
+/// terminal, and marks of writing direction show a path as another one. Ends of lines and tabs
+/// become spaces.
 pub(crate) fn plain(text: &str) -> String {
     let plain = |c: char| match c {
         '\n' | '\r' | '\t' => ' ',
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
         c if c.is_control() => '\u{fffd}',
         c => c,
     };
@@ -110,6 +112,7 @@ mod tests {
     #[test]
     fn log_text_cannot_drive_the_terminal() {
         assert_eq!(plain("a\x1b[2Jb\r\n"), "a\u{fffd}[2Jb  ");
+        assert_eq!(plain("exe\u{202e}gpj"), "exe\u{fffd}gpj");
     }
 
     #[test]

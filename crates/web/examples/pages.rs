@@ -113,7 +113,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         let stop = async {
             tokio::signal::ctrl_c().await.ok();
         };
-        web::serve(listener, web::router(state, None), stop).await
+        let limits = web::ServeLimits::default();
+        web::serve(listener, web::router(state, None), limits, stop).await;
+        Ok::<(), std::io::Error>(())
     })?;
     Ok(())
 }

@@ -15,7 +15,7 @@ use axum::extract::{MatchedPath, Request};
 use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, exponential_buckets};
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts};
 
 use crate::pages;
 use crate::server::is_for_programs;
@@ -27,7 +27,8 @@ static REQUESTS: LazyLock<IntCounterVec> = LazyLock::new(|| {
 
 static SECONDS: LazyLock<HistogramVec> = LazyLock::new(|| {
     // 1 ms to 30 s: from a static file to the longest search.
-    let buckets = exponential_buckets(0.001, 2.8, 11).expect("the buckets are valid");
+    let buckets =
+        vec![0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
     let options = HistogramOpts::new("watchpost_http_request_seconds", "Time to answer a request.")
         .buckets(buckets);
     register(HistogramVec::new(options, &["route"]).expect("the name is valid"))

@@ -110,10 +110,11 @@ pub(crate) async fn login(State(state): State<AppState>, Query(login): Query<Log
              data folder; use the link that it printed last.",
         );
     }
-    // Only paths of this server: `//host` and `/\host` would lead elsewhere.
+    // Only paths of this server: `//host` and `/\host` would lead elsewhere, and so would `/` TAB
+    // `/host`, from which browsers take the tab. Nothing that controls is in our paths.
     let local = login.next.starts_with('/')
         && !login.next.starts_with("//")
-        && !login.next.contains(['\\', '\r', '\n']);
+        && !login.next.contains(|letter: char| letter == '\\' || letter.is_control());
     let next = if local { login.next.as_str() } else { "/alerts" };
     // Lax, so that a link to an alert works from a ticket or a chat: other sites can make a browser
     // open pages, which change nothing, but neither read them nor post in its name.

@@ -1,14 +1,22 @@
 //! The router with all that stands around it, and serving it until it is told to stop.
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{DefaultBodyLimit, FromRef};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRef};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
 use axum::{Router, http};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 use crate::search::Searches;
 use crate::{AppState, access, api, auth, health, pages};
@@ -19,6 +27,9 @@ const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// How long requests that run may go on once the server is told to stop.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// How long to wait when no connection can be accepted, usually for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What handlers are given.
 #[derive(Clone)]
@@ -64,37 +75,80 @@ pub(crate) fn with_context(context: Context, ingest: Option<Router>) -> Router {
         .layer(from_fn(access::record))
 }
 
+/// The bounds of connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServeLimits {
+    /// The most connections at once. More wait in the queue of the system: each takes a file, and
+    /// when there are none left, bus and index cannot write.
+    pub connections_max: usize,
+    /// How long the head of a request may take to arrive, and a connection may be without one.
+    pub head_wait_max: Duration,
+}
+
+impl Default for ServeLimits {
+    fn default() -> Self {
+        ServeLimits {
+            connections_max: 1000,
+            // Longer than proxies and shippers keep an idle connection at hand costs nothing but
+            // a file; shorter would cost them a connection each time.
+            head_wait_max: Duration::from_secs(60),
+        }
+    }
+}
+
 /// Serves a router until `shutdown` resolves; requests that run then have a few seconds to end.
 ///
 /// Handlers can ask for the peer's address (`ConnectInfo<SocketAddr>`).
-///
-/// # Errors
-/// When the listener fails for good.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    let (tell, told) = tokio::sync::oneshot::channel();
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let serving = axum::serve(listener, service).with_graceful_shutdown(async move {
-        shutdown.await;
-        // Nobody listens if serving ended by itself.
-        tell.send(()).ok();
-    });
-    let late = async {
-        if told.await.is_err() {
-            // It ended by itself; the other branch tells how.
-            std::future::pending::<()>().await;
-        }
-        tokio::time::sleep(GRACE).await;
-    };
-    tokio::select! {
-        ended = async { serving.await } => ended,
-        () = late => {
-            tracing::warn!(grace = ?GRACE, "requests were cut off at shutdown");
-            Ok(())
-        }
+    limits: ServeLimits,
+    shutdown: impl Future<Output = ()>,
+) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(limits.head_wait_max);
+    let connections = GracefulShutdown::new();
+    let places = Arc::new(Semaphore::new(limits.connections_max));
+    let router = TowerToHyperService::new(router);
+    let mut shutdown = pin!(shutdown);
+    loop {
+        let accept = async {
+            // Nobody closes the semaphore.
+            let place = Arc::clone(&places).acquire_owned().await.ok();
+            (place, listener.accept().await)
+        };
+        let (place, accepted) = tokio::select! {
+            biased;
+            () = &mut shutdown => break,
+            accepted = accept => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "no connection can be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        // Answers are small and written at once. It works without.
+        stream.set_nodelay(true).ok();
+        let router = router.clone();
+        let service = service_fn(move |mut request: http::Request<Incoming>| {
+            request.extensions_mut().insert(ConnectInfo(peer));
+            router.call(request)
+        });
+        let connection = http.serve_connection(TokioIo::new(stream), service);
+        let connection = connections.watch(connection);
+        tokio::spawn(async move {
+            let _place = place;
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, %peer, "connection lost");
+            }
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(GRACE, connections.shutdown()).await.is_err() {
+        tracing::warn!(grace = ?GRACE, "requests were cut off at shutdown");
     }
 }
 
@@ -102,4 +156,62 @@ pub async fn serve(
 pub(crate) fn is_for_programs(uri: &http::Uri) -> bool {
     let path = uri.path();
     path.starts_with("/api/") || path.starts_with("/ingest/") || path == "/metrics"
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+    use tokio::sync::oneshot;
+    use tokio::task::JoinHandle;
+
+    use super::*;
+
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+
+    async fn serving(limits: ServeLimits) -> (SocketAddr, oneshot::Sender<()>, JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new().route(
+            "/",
+            get(|ConnectInfo(peer): ConnectInfo<SocketAddr>| async move { peer.ip().to_string() }),
+        );
+        let (stop, stopped) = oneshot::channel();
+        let server = tokio::spawn(async move {
+            serve(listener, router, limits, async { stopped.await.unwrap_or_default() }).await;
+        });
+        (address, stop, server)
+    }
+
+    async fn ask(address: SocketAddr, request: &[u8]) -> (TcpStream, String) {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(request).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        (stream, answer)
+    }
+
+    /// Who opens connections and says nothing, or a letter now and then, has them for a while only,
+    /// and never more of them than there are places.
+    #[tokio::test]
+    async fn connections_are_bounded_in_number_and_in_waiting() {
+        let head_wait_max = Duration::from_millis(100);
+        let limits = ServeLimits { connections_max: 2, head_wait_max };
+        let (address, stop, server) = serving(limits).await;
+        let mut silent = TcpStream::connect(address).await.unwrap();
+        let mut slow = TcpStream::connect(address).await.unwrap();
+        slow.write_all(b"GET / HTTP/1.1\r\nX").await.unwrap();
+        // It comes third, and is answered once one of them is cut off.
+        let (_, answer) = ask(address, REQUEST).await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("127.0.0.1"), "{answer}");
+        let mut nothing = Vec::new();
+        silent.read_to_end(&mut nothing).await.unwrap();
+        slow.read_to_end(&mut nothing).await.unwrap();
+        assert_eq!(nothing.escape_ascii().to_string(), "");
+        stop.send(()).unwrap();
+        server.await.unwrap();
+        assert!(TcpStream::connect(address).await.is_err());
+    }
 }

@@ -233,7 +233,9 @@ async fn the_link_signs_in_once() {
     let request = Request::get("/rules").header(header::COOKIE, pair).body(Body::empty()).unwrap();
     assert_eq!(ask(&place.router, request).await.status, 200);
 
-    for elsewhere in ["//evil.example", "https://evil.example", "/%5Cevil.example", "evil"] {
+    let others = ["//evil.example", "https://evil.example", "/%5Cevil.example", "evil"];
+    let controls = ["/%09/evil.example", "/%0d%0aSet-Cookie:a=b", "/%00", "/%7f"];
+    for elsewhere in others.iter().chain(&controls) {
         let path = format!("/login?token=secret&next={elsewhere}");
         let answer = get_as(&place.router, &path, None).await;
         assert_eq!(answer.header(header::LOCATION), "/alerts", "{elsewhere}");
@@ -269,7 +271,8 @@ async fn a_panic_costs_one_answer() {
 async fn serving_ends_when_it_is_told_to() {
     let place = place(2);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    crate::serve(listener, place.router.clone(), std::future::ready(())).await.unwrap();
+    let limits = crate::ServeLimits::default();
+    crate::serve(listener, place.router.clone(), limits, std::future::ready(())).await;
 }
 
 #[tokio::test]

@@ -10,8 +10,8 @@ use matcher::Matcher;
 use sigma::Logsource;
 use sigma::expr::{Atom, Comparison, Expr, Pattern, Piece, Test};
 
-use crate::search::event_with;
-use crate::{Arrays, NoWitness, Options, Value, Witness, solve_with};
+use crate::search::{event_with, solve_untold};
+use crate::{Arrays, NoWitness, Options, Value, Witness};
 
 /// The most different witnesses of a rule that are tried on others.
 pub const VARIANTS_MAX: u32 = 6;
@@ -96,7 +96,7 @@ fn escapes(inner: &matcher::Rule, outer: &matcher::Rule) -> Result<Witness, NoWi
         decisions_max: ESCAPE_DECISIONS_MAX,
         ..Options::default()
     };
-    solve_with(&expr, &options)
+    solve_untold(&expr, &options)
 }
 
 /// Different witnesses of a rule, the plainest first.
@@ -106,7 +106,7 @@ fn variants_of(rule: &matcher::Rule) -> impl Iterator<Item = Witness> {
     (0..VARIANTS_MAX).filter_map(move |seed| {
         let options =
             Options { arrays, seed, decisions_max: VARIANT_DECISIONS_MAX, ..Options::default() };
-        let witness = solve_with(&rule.expr, &options).ok()?;
+        let witness = solve_untold(&rule.expr, &options).ok()?;
         if known.contains(&witness) {
             return None;
         }

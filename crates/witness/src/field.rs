@@ -13,6 +13,7 @@ use event::Event;
 use matcher::plain;
 use sigma::expr::{Atom, Expr, Pattern, Piece, Test};
 
+use crate::exact::Walks;
 use crate::search::event_with;
 use crate::{Value, exact, number, text};
 
@@ -50,8 +51,8 @@ pub(crate) enum Outcome {
 /// A value for a field that only has to be there.
 const ANYTHING: [&str; 4] = ["x", "1", "-", "any value"];
 
-/// Finds values; `steps` is how many steps exact searches may still take.
-pub(crate) fn solve(asked: &Asked<'_>, steps: &mut u32) -> Outcome {
+/// Finds values.
+pub(crate) fn solve(asked: &Asked<'_>, walks: &mut Walks) -> Outcome {
     let wants = |wanted: &Test| {
         asked.literals.iter().any(|literal| literal.positive && literal.atom().test == *wanted)
     };
@@ -92,14 +93,14 @@ pub(crate) fn solve(asked: &Asked<'_>, steps: &mut u32) -> Outcome {
         return match found {
             Some(values) => Outcome::Values(values),
             None if null => Outcome::Unknown,
-            None => one_value(asked, &[&any_text(&asked.name)], steps),
+            None => one_value(asked, &[&any_text(&asked.name)], walks),
         };
     }
     if null {
         if !asked.arrays {
             return Outcome::Impossible;
         }
-        return match several(asked, &valued, steps) {
+        return match several(asked, &valued, walks) {
             Outcome::Values(mut values) => {
                 values.push(Value::Null);
                 asked.checked(values)
@@ -107,22 +108,22 @@ pub(crate) fn solve(asked: &Asked<'_>, steps: &mut u32) -> Outcome {
             outcome => outcome,
         };
     }
-    match one_value(asked, &valued, steps) {
+    match one_value(asked, &valued, walks) {
         Outcome::Values(values) => Outcome::Values(values),
         outcome if !asked.arrays || valued.len() == 1 => outcome,
-        _ => several(asked, &valued, steps),
+        _ => several(asked, &valued, walks),
     }
 }
 
 /// As few values as will do: each test that must hold joins the first value that can take it.
-fn several(asked: &Asked<'_>, valued: &[&Literal], steps: &mut u32) -> Outcome {
+fn several(asked: &Asked<'_>, valued: &[&Literal], walks: &mut Walks) -> Outcome {
     let mut groups: Vec<(Vec<&Literal>, Value)> = Vec::new();
     for literal in valued {
         let mut placed = false;
         for (group, value) in &mut groups {
             let mut larger = group.clone();
             larger.push(literal);
-            if let Outcome::Values(values) = one_value(asked, &larger, steps) {
+            if let Outcome::Values(values) = one_value(asked, &larger, walks) {
                 *group = larger;
                 value.clone_from(&values[0]);
                 placed = true;
@@ -132,7 +133,7 @@ fn several(asked: &Asked<'_>, valued: &[&Literal], steps: &mut u32) -> Outcome {
         if placed {
             continue;
         }
-        match one_value(asked, &[literal], steps) {
+        match one_value(asked, &[literal], walks) {
             Outcome::Values(mut values) => groups.push((vec![literal], values.remove(0))),
             // Alone with what must not hold, and still not: more values would not help.
             outcome => return outcome,
@@ -142,7 +143,7 @@ fn several(asked: &Asked<'_>, valued: &[&Literal], steps: &mut u32) -> Outcome {
 }
 
 /// One value that passes these tests, and none of those that must not hold.
-fn one_value(asked: &Asked<'_>, wanted: &[&Literal], steps: &mut u32) -> Outcome {
+fn one_value(asked: &Asked<'_>, wanted: &[&Literal], walks: &mut Walks) -> Outcome {
     let denied: Vec<&Literal> = asked
         .literals
         .iter()
@@ -190,7 +191,7 @@ fn one_value(asked: &Asked<'_>, wanted: &[&Literal], steps: &mut u32) -> Outcome
     }) {
         return Outcome::Values(vec![value]);
     }
-    match exact::search(wanted, &denied, steps) {
+    match exact::search(wanted, &denied, walks) {
         exact::Answer::Text(text) => {
             let value = Value::Text(text);
             if holds(&value) { Outcome::Values(vec![value]) } else { Outcome::Unknown }

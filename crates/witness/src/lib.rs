@@ -23,6 +23,7 @@ mod field;
 mod near;
 mod number;
 mod render;
+mod rewrite;
 mod sample;
 mod search;
 mod text;

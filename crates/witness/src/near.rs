@@ -14,7 +14,8 @@ use matcher::plain;
 use sigma::Logsource;
 use sigma::expr::{Atom, Comparison, Expr, Pattern, Piece, Relation, Test};
 
-use crate::{Arrays, NoWitness, Options, Value, Witness, number, sample, solve_with};
+use crate::search::solve_untold;
+use crate::{Arrays, NoWitness, Options, Value, Witness, number, sample};
 
 /// The most near misses of one rule.
 pub const NEAR_MISSES_MAX: usize = 64;
@@ -181,7 +182,7 @@ fn apply_filter(
         ..Options::default()
     };
     let both = Expr::And(vec![filtered, filter.clone()]);
-    match solve_with(&both, &options) {
+    match solve_untold(&both, &options) {
         Ok(witness) => (Some(witness), false),
         Err(NoWitness::Contradiction(_)) => (None, true),
         Err(NoWitness::GaveUp(_)) => (None, false),

@@ -60,10 +60,21 @@ const ECS_ARRAYS: &[&str] = &[
 ];
 
 pub(crate) fn solve(expr: &Expr, options: &Options<'_>) -> Result<Witness, NoWitness> {
+    solve_telling(expr, options, true)
+}
+
+/// [`solve`] without telling what excludes each other, which takes longer than the search: a
+/// conflict is made small by solving it again and again.
+pub(crate) fn solve_untold(expr: &Expr, options: &Options<'_>) -> Result<Witness, NoWitness> {
+    solve_telling(expr, options, false)
+}
+
+fn solve_telling(expr: &Expr, options: &Options<'_>, telling: bool) -> Result<Witness, NoWitness> {
     let mut search = Search {
         options,
+        telling,
         decisions: 0,
-        steps: exact::STEPS_MAX,
+        walks: exact::Walks::default(),
         known: HashMap::new(),
         gave_up: None,
         conflicts: Vec::new(),
@@ -127,9 +138,11 @@ type Levels = BTreeSet<u32>;
 
 struct Search<'a> {
     options: &'a Options<'a>,
+    /// Conflicts are wanted for people to read.
+    telling: bool,
     decisions: u32,
-    /// How many steps exact searches may still take.
-    steps: u32,
+    /// What exact searches share.
+    walks: exact::Walks,
     /// What was found for a field and its tests, by where these stand in the rule.
     known: HashMap<FieldTests, Outcome>,
     /// The first reason not to trust that there is no witness.
@@ -288,7 +301,7 @@ impl Search<'_> {
         let outcome = match self.known.get(&key) {
             Some(outcome) => outcome.clone(),
             None => {
-                let outcome = field::solve(&asked, &mut self.steps);
+                let outcome = field::solve(&asked, &mut self.walks);
                 self.known.insert(key, outcome.clone());
                 outcome
             }
@@ -390,7 +403,7 @@ impl Search<'_> {
             // The tests of joined fields name other fields; here they are all this one's.
             let own: Vec<Literal> = own.into_iter().map(|literal| literal.of(&name)).collect();
             let asked = self.asked(state, &name, own.iter().chain(&state.denied).collect());
-            match field::solve(&asked, &mut self.steps) {
+            match field::solve(&asked, &mut self.walks) {
                 Outcome::Values(values) => {
                     found.insert(name, values);
                 }
@@ -447,7 +460,7 @@ impl Search<'_> {
             differs.positive = false;
             literals.push(differs);
             let asked = self.asked(state, &name, literals.iter().chain(&state.denied).collect());
-            let outcome = field::solve(&asked, &mut self.steps);
+            let outcome = field::solve(&asked, &mut self.walks);
             let kept = asked.literals.iter().filter(|l| !l.is_synthetic()).copied();
             let all: Vec<&Literal> = kept.chain([&literal]).collect();
             match outcome {
@@ -494,7 +507,7 @@ impl Search<'_> {
         proven: bool,
     ) -> Levels {
         let levels: Levels = literals.iter().map(|literal| literal.level).collect();
-        if proven && self.conflicts.len() >= CONFLICTS_MAX {
+        if proven && (!self.telling || self.conflicts.len() >= CONFLICTS_MAX) {
             return levels;
         }
         let mut kept = literals.to_vec();
@@ -504,7 +517,7 @@ impl Search<'_> {
                 let mut fewer = kept.clone();
                 fewer.remove(at);
                 let asked = self.asked(state, name, fewer);
-                if matches!(field::solve(&asked, &mut self.steps), Outcome::Impossible) {
+                if matches!(field::solve(&asked, &mut self.walks), Outcome::Impossible) {
                     kept = asked.literals;
                 } else {
                     at += 1;

@@ -157,7 +157,7 @@ fn documents(paths: &[PathBuf]) -> Vec<Document> {
 
 /// The text of a rule file, whether or not anything of it was loaded.
 fn source_of(book: &detection::RuleBook, file: &str) -> Option<String> {
-    book.source(file).map(str::to_owned).or_else(|| std::fs::read_to_string(file).ok())
+    book.source(file).map(str::to_owned).or_else(|| sigma::read_file(Path::new(file)).ok())
 }
 
 fn explain(rule: &Path, event: &Path, pipelines: &[PathBuf]) -> Outcome {

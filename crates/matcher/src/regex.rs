@@ -1,0 +1,40 @@
+//! Regular expressions: one way to compile them, with one limit.
+//!
+//! `regex-automata`'s meta engine is used rather than the `regex` crate on top of it, because it
+//! lets a worker own the search cache: no pool, no lock, and no allocation once it is warm.
+
+use regex_automata::meta;
+use regex_automata::util::syntax;
+
+/// The most memory of one compiled expression, in bytes: what the language crate accepts.
+pub const REGEX_BYTES_MAX: usize = sigma::REGEX_BYTES_MAX;
+
+/// The most memory that a worker keeps for the lazily built states of one expression, in bytes.
+/// When it is full the states are thrown away and built anew.
+pub const REGEX_CACHE_BYTES_MAX: usize = 1 << 20;
+
+/// Compiles an expression, or tells in one line why not.
+pub(crate) fn compile(source: &sigma::expr::Regex) -> Result<meta::Regex, String> {
+    meta::Regex::builder()
+        .configure(
+            meta::Config::new()
+                .nfa_size_limit(Some(REGEX_BYTES_MAX))
+                .hybrid_cache_capacity(REGEX_CACHE_BYTES_MAX)
+                // Only asked whether and where there is a match; groups are of no use.
+                .which_captures(regex_automata::nfa::thompson::WhichCaptures::Implicit)
+                .onepass(false),
+        )
+        .syntax(
+            syntax::Config::new()
+                .case_insensitive(source.ignore_case)
+                .multi_line(source.multi_line)
+                .dot_matches_new_line(source.dot_all),
+        )
+        .build(&source.source)
+        .map_err(|error| match error.size_limit() {
+            Some(limit) => {
+                format!("the regular expression /{}/ takes more than {limit} bytes", source.source)
+            }
+            None => format!("the regular expression /{}/ is not valid: {error}", source.source),
+        })
+}
