@@ -42,11 +42,11 @@ impl Offsets {
 
     /// As the payload of a commit.
     pub(crate) fn to_json(&self) -> String {
-        let map: serde_json::Map<String, serde_json::Value> = self
+        let map: BTreeMap<String, u64> = self
             .iter()
-            .map(|(topic, partition, offset)| (format!("{topic}/{partition}"), offset.into()))
+            .map(|(topic, partition, offset)| (format!("{topic}/{partition}"), offset))
             .collect();
-        serde_json::Value::Object(map).to_string()
+        serde_json::json!(map).to_string()
     }
 
     /// From the payload of a commit; what cannot be read is `None`.

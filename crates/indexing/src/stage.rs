@@ -118,4 +118,8 @@ impl Stage for IndexStage {
     fn finish(&mut self, _now: Timestamp, _output: &mut Output) -> Result<(), StageError> {
         self.commit()
     }
+
+    fn is_settled(&self) -> bool {
+        !self.writer.has_changes()
+    }
 }

@@ -163,7 +163,11 @@ struct NameGlob(Vec<String>);
 impl FieldName {
     /// A name; a `*` in it stands for any run of characters.
     pub fn new(name: impl Into<String>) -> Self {
-        let name = name.into();
+        let mut name = name.into();
+        // Two in a row say no more than one.
+        while name.contains("**") {
+            name = name.replace("**", "*");
+        }
         let glob =
             name.contains('*').then(|| NameGlob(name.split('*').map(str::to_owned).collect()));
         FieldName { name, glob }

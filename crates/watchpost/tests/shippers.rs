@@ -128,7 +128,7 @@ action(type="omfwd" target="127.0.0.1" port="{port}" protocol="tcp" template="RS
     rsyslog.kill().unwrap();
     rsyslog.wait().unwrap();
     assert_eq!(total, LINES);
-    assert_eq!(server.search_total("user.name:u1999", 1), 1);
+    assert_eq!(server.search_total("user.target.name:u1999", 1), 1);
 }
 
 /// curl posts what it is given, compressed too.

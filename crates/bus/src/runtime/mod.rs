@@ -62,6 +62,12 @@ pub trait Stage: Send {
     fn finish(&mut self, now: Timestamp, output: &mut Output) -> Result<(), StageError> {
         self.end_batch(now, output)
     }
+
+    /// Whether all that was processed is kept, so that the bus may be told how far the stage came.
+    /// Only asked of a stage with offsets of its own ([`Start::Own`]).
+    fn is_settled(&self) -> bool {
+        true
+    }
 }
 
 /// Where a stage begins to read.
@@ -70,7 +76,8 @@ pub enum Start {
     /// Where its group last committed: what it makes is on the bus.
     Committed,
     /// At the offsets that it keeps with its own data; other partitions from their beginning. Its
-    /// commits on the bus then only report how far it came, about once a second.
+    /// commits on the bus then only report how far it came, about once a second, whenever it is
+    /// settled ([`Stage::is_settled`]).
     Own(Vec<(Topic, Partition, Offset)>),
 }
 

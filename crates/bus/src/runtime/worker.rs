@@ -108,6 +108,9 @@ impl Worker {
         if !self.guarded("finish", |stage, now, output| stage.finish(now, output)) {
             return Ok(());
         }
+        if self.has_nothing_to_tell() {
+            return Ok(());
+        }
         match self.consumer.commit(&mut self.output) {
             // Another worker of the group ended first, and took our last batch from us by that.
             // Nothing of it is stored, and it is done again by whoever reads next.
@@ -210,7 +213,8 @@ impl Worker {
     /// Commits the batch. A stage with its own offsets commits to the bus only what must be there,
     /// and now and then how far it is.
     fn commit(&mut self) -> Result<(), BusError> {
-        if self.owns_offsets && self.output.is_empty() && self.reported.elapsed() < OWN_REPORT {
+        let is_early = self.owns_offsets && self.reported.elapsed() < OWN_REPORT;
+        if self.has_nothing_to_tell() || (is_early && self.output.is_empty()) {
             return Ok(());
         }
         self.reported = Instant::now();
@@ -222,6 +226,11 @@ impl Worker {
             }
             other => other,
         }
+    }
+
+    /// Whether the bus would be told that the stage is further than what it keeps itself.
+    fn has_nothing_to_tell(&self) -> bool {
+        self.owns_offsets && self.output.is_empty() && !self.stage.is_settled()
     }
 
     /// The batch failed and no record is known to be the reason: do its records one by one, and once
