@@ -191,6 +191,7 @@ struct Edges {
     stop: watch::Sender<bool>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
     address: SocketAddr,
+    has_pages: bool,
     syslog: Vec<(&'static str, SocketAddr)>,
 }
 
@@ -227,7 +228,7 @@ impl Engine {
             _watcher: None,
         };
         if let Some(sockets) = sockets {
-            engine.edges = Some(engine.open_edges(config, sockets, has(Part::Ingest))?);
+            engine.edges = Some(engine.open_edges(config, sockets, &parts)?);
         }
         // Two workers of the stages that cost most, where there are cores and partitions for them.
         let wide = std::thread::available_parallelism()
@@ -271,10 +272,13 @@ impl Engine {
         Ok(())
     }
 
-    /// The address of the pages, with the token, if there are any.
+    /// The address of the pages, with the token; without pages, where events are posted.
     pub(crate) fn link(&self) -> Option<String> {
-        let address = self.edges.as_ref()?.address;
-        Some(format!("http://{address}/login?token={}", self.token.reveal()))
+        let Edges { address, has_pages, .. } = self.edges.as_ref()?;
+        Some(match has_pages {
+            true => format!("http://{address}/login?token={}", self.token.reveal()),
+            false => format!("http://{address}/ingest/"),
+        })
     }
 
     /// Where syslog is taken.
@@ -335,7 +339,7 @@ impl Engine {
         &self,
         config: &Config,
         sockets: Sockets,
-        takes_logs: bool,
+        parts: &BTreeSet<Part>,
     ) -> Result<Edges, EngineError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -374,8 +378,13 @@ impl Engine {
                 body_bytes_max: config.server.body_bytes_max,
                 ..ingest::http::HttpLimits::default()
             };
-            let ingest = takes_logs.then(|| ingest::http::router(intake, limits));
-            let router = web::router(self.state(), ingest);
+            let ingest = ingest::http::router(intake, limits);
+            let router = if !parts.contains(&Part::Web) {
+                web::ingest_router(self.state(), ingest)
+            } else {
+                let ingest = parts.contains(&Part::Ingest).then_some(ingest);
+                web::router(self.state(), ingest)
+            };
             let listener =
                 TcpListener::from_std(sockets.http).map_err(listen(HTTP, sockets.http_address))?;
             let limits = web::ServeLimits::default();
@@ -384,7 +393,8 @@ impl Engine {
             tasks.push(tokio::spawn(web::serve(listener, router, limits, until_true(stopped))));
             Ok::<(), EngineError>(())
         })?;
-        Ok(Edges { runtime, stop, tasks, address: sockets.http_address, syslog })
+        let has_pages = parts.contains(&Part::Web);
+        Ok(Edges { runtime, stop, tasks, address: sockets.http_address, has_pages, syslog })
     }
 
     fn state(&self) -> web::AppState {

@@ -28,7 +28,7 @@ mod tests;
 use std::sync::Arc;
 
 pub use auth::Token;
-pub use server::{ServeLimits, router, serve};
+pub use server::{ServeLimits, ingest_router, router, serve};
 
 /// What the pages and the API show.
 #[derive(Clone)]

@@ -51,8 +51,25 @@ pub fn router(state: AppState, ingest: Option<Router>) -> Router {
 }
 
 pub(crate) fn with_context(context: Context, ingest: Option<Router>) -> Router {
-    let locked = pages::router()
-        .merge(api::router())
+    let locked = pages::router().merge(api::router());
+    let open = pages::assets().route("/login", get(auth::login));
+    guarded(context, locked, open, ingest)
+}
+
+/// The listener for events alone, with what operators ask of a process, for one that has no pages.
+pub fn ingest_router(state: AppState, ingest: Router) -> Router {
+    let searches = Searches::new(state.index.searcher());
+    guarded(Context { app: state, searches }, Router::new(), Router::new(), Some(ingest))
+}
+
+/// Routes behind the token and open ones, with what stands around all of them.
+fn guarded(
+    context: Context,
+    locked: Router<Context>,
+    open: Router<Context>,
+    ingest: Option<Router>,
+) -> Router {
+    let locked = locked
         .route("/metrics", get(health::metrics))
         .fallback(pages::nowhere)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -61,11 +78,9 @@ pub(crate) fn with_context(context: Context, ingest: Option<Router>) -> Router {
         Some(ingest) => locked.merge(ingest),
         None => locked,
     };
-    let open = Router::new()
+    let open = open
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
-        .route("/login", get(auth::login))
-        .merge(pages::assets())
         .with_state(context.clone());
     locked
         .layer(from_fn_with_state(context.app, auth::require_token))

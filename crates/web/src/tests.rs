@@ -287,6 +287,26 @@ async fn readiness_names_what_is_wrong() {
     assert_eq!(fetch(&router, "/api/v1/status").await.json()["ready"], false);
 }
 
+/// A process that only takes events has no page and no call that shows them.
+#[tokio::test]
+async fn an_ingest_process_shows_nothing() {
+    let place = place(2);
+    let ingest = Router::new().route("/ingest/{dataset}", post(|| async { "taken" }));
+    let router = crate::ingest_router(place.context.app.clone(), ingest);
+    let post = Request::post("/ingest/x").header(header::AUTHORIZATION, "Bearer secret");
+    assert_eq!(ask(&router, post.body(Body::empty()).unwrap()).await.body, "taken");
+    assert_eq!(
+        ask(&router, Request::post("/ingest/x").body(Body::empty()).unwrap()).await.status,
+        401
+    );
+    for path in ["/search", "/alerts", "/api/v1/search", "/login?token=secret"] {
+        assert_eq!(fetch(&router, path).await.status, 404, "{path}");
+    }
+    for path in ["/metrics", "/healthz", "/readyz"] {
+        assert_eq!(fetch(&router, path).await.status, 200, "{path}");
+    }
+}
+
 #[tokio::test]
 async fn searches_count_list_and_make_tables() {
     let place = place(10);
