@@ -36,6 +36,11 @@ pub struct RuleSources {
 impl RuleSources {
     /// Loads all there is. Never fails: what is wrong is in [`RuleBook::diagnostics`].
     pub fn load(&self) -> RuleBook {
+        self.load_with(&HashMap::new())
+    }
+
+    /// As [`RuleSources::load`], with these texts in place of what the files of the names say.
+    pub(crate) fn load_with(&self, texts: &HashMap<String, Arc<str>>) -> RuleBook {
         let mut diagnostics = Vec::new();
         let pipelines = self.pipelines(&mut diagnostics);
         let (files, faults) = sigma::list_files(&self.paths);
@@ -51,7 +56,11 @@ impl RuleSources {
         let builtin = documents.len();
         let parsed = in_parallel(&files, |file| {
             let name = file.to_string_lossy().into_owned();
-            sigma::read_file(file).map(|text| {
+            let text = match texts.get(&name) {
+                Some(text) => Ok(Arc::clone(text)),
+                None => sigma::read_file(file).map(Arc::from),
+            };
+            text.map(|text| {
                 let (documents, faults) = sigma::parse_documents(&text, &name);
                 (name, text, documents, faults)
             })
@@ -59,7 +68,7 @@ impl RuleSources {
         for file in parsed {
             match file {
                 Ok((name, text, parsed, faults)) => {
-                    sources.insert(name, text.into());
+                    sources.insert(name, text);
                     documents.extend(parsed);
                     diagnostics.extend(faults);
                 }
@@ -230,7 +239,7 @@ fn book(
             by_name.entry(name).or_insert(Place::Correlation(place));
         }
     }
-    let refused = refused_count(&diagnostics);
+    let refused = faulty_files(&diagnostics).len();
     RuleBook {
         rules: entries,
         correlations,
@@ -388,15 +397,14 @@ fn level(level: sigma::Level) -> Level {
     }
 }
 
-/// How many files have an error. A faulty document can have several errors, and most files hold
-/// one document, so this comes nearest to the number of rules that are missing.
-fn refused_count(diagnostics: &[Diagnostic]) -> usize {
-    let files: HashSet<&str> = diagnostics
+/// The files that have an error. A faulty document can have several errors, and most files hold
+/// one document, so their number comes nearest to that of the rules that are missing.
+pub(crate) fn faulty_files(diagnostics: &[Diagnostic]) -> HashSet<&str> {
+    diagnostics
         .iter()
         .filter(|diagnostic| diagnostic.severity == Severity::Error)
         .map(|diagnostic| diagnostic.file.as_str())
-        .collect();
-    files.len()
+        .collect()
 }
 
 /// Does the same for each, on all cores; the results are in the order of the items.

@@ -4,11 +4,13 @@
 //! service of the operating system is needed, it works on network file systems, and a thousand
 //! changes at once (a `git pull`) are one reload.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::book::{RuleBook, Rules};
-use crate::load::RuleSources;
+use crate::load::{RuleSources, faulty_files};
 
 /// Keeps [`Rules`] up to date with their files.
 #[derive(Debug)]
@@ -16,6 +18,8 @@ pub struct Watcher {
     rules: Rules,
     sources: RuleSources,
     seen: Vec<Seen>,
+    /// The text of each file when it last had no fault.
+    faultless: HashMap<String, Arc<str>>,
     /// Whether every file is gone, which is told once.
     all_gone: bool,
 }
@@ -44,8 +48,11 @@ impl Watcher {
     pub fn start(sources: RuleSources) -> (Watcher, Rules) {
         // First looked at, then loaded: what changes in between is noticed.
         let seen = look(&sources);
-        let rules = Rules::new(sources.load());
-        (Watcher { rules: rules.clone(), sources, seen, all_gone: false }, rules)
+        let book = sources.load();
+        let mut faultless = HashMap::new();
+        remember(&mut faultless, &book);
+        let rules = Rules::new(book);
+        (Watcher { rules: rules.clone(), sources, seen, faultless, all_gone: false }, rules)
     }
 
     /// Looks whether files changed since, and if so, puts a new book into use. `before` is shown
@@ -53,7 +60,8 @@ impl Watcher {
     /// which must know them first.
     ///
     /// When not one file can be found where there were some, the old rules stay: a folder that is
-    /// not mounted, or a checkout that is being replaced, should not end all detection.
+    /// not mounted, or a checkout that is being replaced, should not end all detection. For the
+    /// same reason a file that has a fault now stays in use as it was before the fault.
     pub fn poll(&mut self, before: impl FnOnce(&RuleBook)) -> Option<Change> {
         let seen = look(&self.sources);
         if seen == self.seen {
@@ -73,7 +81,7 @@ impl Watcher {
         }
         self.all_gone = false;
         let old = self.rules.current();
-        let book = self.sources.load();
+        let book = self.load();
         self.seen = seen;
         let change = Change::between(&old, &book);
         let errors = book.refused();
@@ -83,6 +91,43 @@ impl Watcher {
         before(&book);
         self.rules.replace(book);
         Some(change)
+    }
+
+    /// What the files say now; those with a fault, what they said before it.
+    fn load(&mut self) -> RuleBook {
+        let book = self.sources.load();
+        remember(&mut self.faultless, &book);
+        let mut former = HashMap::new();
+        for file in faulty_files(&book.diagnostics) {
+            if let Some(text) = self.faultless.get(file)
+                && book.source(file) != Some(text)
+            {
+                former.insert(file.to_owned(), Arc::clone(text));
+            }
+        }
+        if former.is_empty() {
+            return book;
+        }
+        for file in former.keys() {
+            tracing::warn!(file, "the file has a fault now; its former version stays in use");
+        }
+        let mut kept = self.sources.load_with(&former);
+        // People are still told of the fault, and shown the text that has it.
+        let told = book.diagnostics.iter().filter(|fault| former.contains_key(&fault.file));
+        kept.diagnostics.extend(told.cloned());
+        let shown = book.sources.iter().filter(|(file, _)| former.contains_key(*file));
+        kept.sources.extend(shown.map(|(file, text)| (file.clone(), Arc::clone(text))));
+        kept.refused = faulty_files(&kept.diagnostics).len();
+        kept
+    }
+}
+
+/// Notes the texts of files without a fault, and forgets those that are gone.
+fn remember(faultless: &mut HashMap<String, Arc<str>>, book: &RuleBook) {
+    let faulty = faulty_files(&book.diagnostics);
+    faultless.retain(|file, _| book.sources.contains_key(file) || faulty.contains(file.as_str()));
+    for (file, text) in book.sources.iter().filter(|(file, _)| !faulty.contains(file.as_str())) {
+        faultless.insert(file.clone(), Arc::clone(text));
     }
 }
 

@@ -239,6 +239,33 @@ fn changed_files_are_noticed_and_a_folder_that_is_gone_is_not() {
     assert_eq!(watcher.poll(|_| panic!("all is as it was")), None);
 }
 
+/// Somebody saves a file with a slip in it: detection goes on with what it said before, and they
+/// are told.
+#[test]
+fn a_file_that_breaks_stays_in_use_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "logon.yml", FAILED_LOGON);
+    let sources = RuleSources { paths: vec![folder.path().into()], ..RuleSources::default() };
+    let (mut watcher, handle) = Watcher::start(sources);
+    let broken = FAILED_LOGON.replace("condition: ", "condition: not_there and ");
+    write(folder.path(), "logon.yml", &broken);
+    for _ in 0..2 {
+        assert_eq!(watcher.poll(|_| ()), Some(Change::default()));
+        let book = handle.current();
+        assert_eq!((book.rules().len(), book.refused()), (1, 1));
+        assert_eq!(records(&book, &logon("anna", "10.0.0.9")).len(), 1);
+        let fault = &book.diagnostics()[0];
+        assert!(fault.render(book.source(&fault.file)).contains("not_there"));
+        // Another file changes; the first one is still broken.
+        write(folder.path(), "spraying.yml", "# nothing yet");
+    }
+    let mended = FAILED_LOGON.replace("level: low", "level: critical");
+    write(folder.path(), "logon.yml", &mended);
+    assert!(watcher.poll(|_| ()).is_some());
+    assert_eq!(handle.current().rules()[0].reference.level, Level::Critical);
+    assert_eq!(handle.current().refused(), 0);
+}
+
 fn write(folder: &Path, name: &str, text: &str) {
     fs::write(folder.join(name), text).unwrap();
 }
