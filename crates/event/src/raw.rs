@@ -13,6 +13,8 @@ use crate::Timestamp;
 pub const RECEIVED: &str = "received";
 /// Header: the listener or reader that took it (`http`, `syslog-udp`, `file`, ...).
 pub const LISTENER: &str = "listener";
+/// The listener of what was read from files: its peer is a path, not an address.
+pub const LISTENER_FILE: &str = "file";
 /// Header: the sender's address, or the path of the file it was read from.
 pub const PEER: &str = "peer";
 /// Header: the dataset that the sender named. Missing or empty: normalisation finds it out.

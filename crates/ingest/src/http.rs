@@ -32,8 +32,8 @@ use std::time::Duration;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{ConnectInfo, Path, Query, Request, State};
-use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
@@ -93,7 +93,8 @@ impl Default for HttpLimits {
 /// `into_make_service_with_connect_info::<SocketAddr>()`.
 pub fn router(intake: Intake, limits: HttpLimits) -> Router {
     let limits = HttpLimits { line_bytes_max: limits.line_bytes_max.min(LINE_BYTES_MAX), ..limits };
-    Router::new().route("/ingest/{dataset}", post(receive)).with_state(Arc::new((intake, limits)))
+    let post = post(receive).fallback(|| async { Refusal::Method });
+    Router::new().route("/ingest/{dataset}", post).with_state(Arc::new((intake, limits)))
 }
 
 #[derive(Debug, Deserialize)]
@@ -123,6 +124,7 @@ struct Refused {
 /// Why a request is refused as a whole.
 #[derive(Debug, Clone)]
 enum Refusal {
+    Method,
     Wrong(String),
     Slow(String),
     TooLarge(String),
@@ -133,6 +135,10 @@ enum Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let (status, message, retry_seconds) = match self {
+            Refusal::Method => {
+                let message = "events are sent with POST; look for them with /api/v1/search";
+                (StatusCode::METHOD_NOT_ALLOWED, message.to_owned(), None)
+            }
             Refusal::Wrong(message) => (StatusCode::BAD_REQUEST, message, None),
             Refusal::Slow(message) => (StatusCode::REQUEST_TIMEOUT, message, None),
             Refusal::TooLarge(message) => (StatusCode::PAYLOAD_TOO_LARGE, message, None),
@@ -146,6 +152,9 @@ impl IntoResponse for Refusal {
             Refusal::Bus(error) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string(), Some("30")),
         };
         let mut response = (status, Json(json!({ "error": message }))).into_response();
+        if status == StatusCode::METHOD_NOT_ALLOWED {
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+        }
         if let Some(seconds) = retry_seconds {
             response.headers_mut().insert(RETRY_AFTER, seconds.parse().expect("a number"));
         }

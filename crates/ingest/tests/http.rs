@@ -219,6 +219,14 @@ async fn wrong_requests_say_what_is_right() {
         assert!(error.contains(message), "{path}: {error}");
     }
     assert!(payloads(&*bus).is_empty());
+
+    let router = router(Intake::new(bus, IntakeLimits::default()), limits());
+    let request = Request::get("/ingest/x").body(Body::empty()).unwrap();
+    let answer = router.oneshot(request).await.unwrap();
+    assert_eq!(
+        (answer.status().as_u16(), &answer.headers()["allow"]),
+        (405, &"POST".parse().unwrap())
+    );
 }
 
 /// A bus that refuses the first appends, or all.

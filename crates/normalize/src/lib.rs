@@ -206,7 +206,9 @@ impl Normalizer {
             out.remove("event.original");
         }
         if !raw.peer.is_empty() {
-            default(out, "log.source.address", raw.peer);
+            let is_path = raw.listener == event::raw::LISTENER_FILE;
+            let field = if is_path { "log.file.path" } else { "log.source.address" };
+            default(out, field, raw.peer);
         }
         relate(out);
     }

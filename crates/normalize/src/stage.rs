@@ -28,7 +28,7 @@ const ORIGINAL_DROPPED: &str = "original_dropped";
 const OTHER_DATASETS: &str = "other";
 
 /// The fields that tell whom an event is about, most telling first.
-const ENTITIES: [&str; 7] = [
+const ENTITIES: [&str; 8] = [
     "host.name",
     "host.hostname",
     "user.name",
@@ -36,6 +36,7 @@ const ENTITIES: [&str; 7] = [
     "source.ip",
     "source.address",
     "log.source.address",
+    "log.file.path",
 ];
 
 /// Normalises the topic `raw` into the topic `events`.

@@ -2,7 +2,7 @@
 
 use crate::error::ParseError;
 use crate::lexer::{Cursor, Place};
-use crate::term::Term;
+use crate::term::{Network, Term};
 use crate::tree::{At, Bound, FieldName, FieldTest, Filter, Pattern, Query, Test, WordTest};
 
 /// The longest query. Lists of thousands of indicators fit; what is longer belongs into a file.
@@ -247,6 +247,10 @@ impl Parser<'_, '_> {
                 .cursor
                 .error(start, format!("a value is missing after `{}`", field.as_str()))
                 .help(format!("`{}:*` finds events that have the field", field.as_str()))),
+            Pattern::Text(text) if Network::is_wrong(&text) => Err(self
+                .cursor
+                .error(start, format!("there is no network `{text}`"))
+                .help("after an address, `/` is followed by up to 32 bits, for IPv6 128; a text is put in quotes")),
             Pattern::Text(text) => Ok(Test::Equal(Term::new(text))),
             Pattern::Glob(glob) if matches!(glob.pieces(), [crate::glob::Piece::Any]) => {
                 Ok(Test::Exists)
@@ -402,6 +406,11 @@ mod tests {
         user.name:
                   ^ a value is missing after `user.name`
                     `user.name:*` finds events that have the field
+        ");
+        assert_snapshot!(shown("source.ip:10.0.0.0/99"), @r"
+        source.ip:10.0.0.0/99
+                  ^ there is no network `10.0.0.0/99`
+                    after an address, `/` is followed by up to 32 bits, for IPv6 128; a text is put in quotes
         ");
         assert_snapshot!(shown("(a or b"), @r"
         (a or b

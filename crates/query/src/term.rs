@@ -155,6 +155,12 @@ impl Network {
         Some(Network { first, last: first | mask })
     }
 
+    /// Whether a text is meant as a network, and is none.
+    pub(crate) fn is_wrong(text: &str) -> bool {
+        let Some((address, _)) = text.split_once('/') else { return false };
+        address.parse::<IpAddr>().is_ok() && Network::parse(text).is_none()
+    }
+
     /// Whether it is one address.
     pub fn is_single(&self) -> bool {
         self.first == self.last

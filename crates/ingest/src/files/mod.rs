@@ -23,7 +23,7 @@ use flate2::bufread::MultiGzDecoder;
 pub use list::{FILES_MAX, FOLDERS_DEEP_MAX, Listing, list};
 
 /// The name of this reader in records and metrics.
-pub const LISTENER: &str = "file";
+pub const LISTENER: &str = event::raw::LISTENER_FILE;
 
 /// How many problems of one file are told; the rest is counted. A file that is no log at all would
 /// otherwise fill the memory with them.
