@@ -224,6 +224,24 @@ impl Event {
         self.fields.get(at).map(|field| self.value(field))
     }
 
+    /// The bytes of each value that is a text (`None` for others), in the order of
+    /// [`Event::fields`]: for a search through all of them.
+    #[inline]
+    pub fn texts(&self) -> impl ExactSizeIterator<Item = Option<&[u8]>> {
+        let text = self.text.as_bytes();
+        self.fields.iter().map(move |field| match field.value {
+            Stored::Text(span) => text.get(span.start as usize..span.end as usize),
+            _ => None,
+        })
+    }
+
+    /// All names and texts in one, and what is left of replaced ones: what is not in there is in
+    /// no value.
+    #[inline]
+    pub fn whole_text(&self) -> &str {
+        &self.text
+    }
+
     /// The name and value at a place in [`Event::fields`].
     #[inline]
     pub fn field(&self, at: usize) -> Option<(&str, Value<'_>)> {

@@ -154,6 +154,9 @@ impl Span {
 #[derive(Debug)]
 pub(crate) struct Table<const WIDTH: usize> {
     bitmap: Box<[u64; BITMAP_WORDS]>,
+    /// By other bits of the hash. It is asked only where the first one says "maybe", and spares
+    /// nearly all looks into the slots, which lie further away.
+    second: Box<[u64; BITMAP_WORDS]>,
     /// Open addressing; a power of two, at most half full.
     slots: Vec<Slot>,
     /// Those with one piece side by side.
@@ -183,6 +186,7 @@ impl<const WIDTH: usize> Table<WIDTH> {
         let size = (entries.len() * 2 + 1).next_power_of_two();
         let mut table = Table {
             bitmap: Box::new([0; BITMAP_WORDS]),
+            second: Box::new([0; BITMAP_WORDS]),
             slots: vec![Slot::default(); size],
             entries,
         };
@@ -192,8 +196,8 @@ impl<const WIDTH: usize> Table<WIDTH> {
             let same = table.entries[start..].partition_point(|entry| entry.needle.piece == piece);
             let span = Span { start: start as u32, end: (start + same) as u32 };
             start += same;
-            let hash = hash::<WIDTH>(piece);
-            table.bitmap[(hash >> 6) as usize % BITMAP_WORDS] |= 1 << (hash % 64);
+            set(&mut table.bitmap, hash::<WIDTH>(piece));
+            set(&mut table.second, second_hash(piece));
             let mut at = table.home(piece);
             while table.slots[at].entries.end != 0 {
                 at = (at + 1) % size;
@@ -239,8 +243,8 @@ impl<const WIDTH: usize> Table<WIDTH> {
     fn next(&self, text: &[u8], from: usize) -> Option<(usize, u32)> {
         let rest = text.get(from..)?;
         let at = rest.array_windows::<WIDTH>().position(|window| {
-            let hash = hash::<WIDTH>(piece(window));
-            self.bitmap[(hash >> 6) as usize % BITMAP_WORDS] >> (hash % 64) & 1 == 1
+            let piece = piece(window);
+            has(&self.bitmap, hash::<WIDTH>(piece)) && has(&self.second, second_hash(piece))
         })?;
         Some((from + at, piece(rest.get(at..)?.first_chunk::<WIDTH>()?)))
     }
@@ -265,7 +269,7 @@ impl<const WIDTH: usize> Table<WIDTH> {
 
     /// How much memory it takes, in bytes.
     pub(crate) fn memory(&self) -> usize {
-        BITMAP_WORDS * 8
+        2 * BITMAP_WORDS * 8
             + self.slots.len() * size_of::<Slot>()
             + self.entries.len() * size_of::<Entry>()
     }
@@ -274,6 +278,19 @@ impl<const WIDTH: usize> Table<WIDTH> {
 fn needle_bytes<'n>(needles: &'n Needles, needle: &Needle) -> &'n [u8] {
     let start = needle.start as usize;
     needles.bytes.get(start..start + needle.len as usize).unwrap_or_default()
+}
+
+fn has<const WORDS: usize>(bitmap: &[u64; WORDS], hash: u32) -> bool {
+    bitmap[(hash >> 6) as usize % WORDS] >> (hash % 64) & 1 == 1
+}
+
+fn set<const WORDS: usize>(bitmap: &mut [u64; WORDS], hash: u32) {
+    bitmap[(hash >> 6) as usize % WORDS] |= 1 << (hash % 64);
+}
+
+/// Another number of 16 bits.
+fn second_hash(piece: u32) -> u32 {
+    piece.wrapping_mul(0xC2B2_AE35) >> 16
 }
 
 /// A number of 16 bits. Two bytes are one themselves.
@@ -293,7 +310,13 @@ pub(crate) struct Keywords {
     pub(crate) len_min: usize,
     /// Some could stand in the text of a number or a boolean.
     pub(crate) in_scalars: bool,
+    /// All are ASCII.
+    ascii: bool,
 }
+
+/// The characters outside ASCII whose lower case is ASCII: the Kelvin sign and the dotted capital I
+/// (Unicode Character Database, simple mappings).
+const LOWERED_TO_ASCII: [char; 2] = ['\u{212A}', '\u{130}'];
 
 /// Words of the keywords' bitmap: 8,192 bits are 1 KiB.
 const KEYWORD_WORDS: usize = 128;
@@ -315,9 +338,11 @@ impl Keywords {
             stride,
             len_min,
             in_scalars: false,
+            ascii: true,
         };
         for entry in wanted {
             let bytes = needle_bytes(needles, &entry.needle);
+            keywords.ascii &= bytes.is_ascii();
             keywords.in_scalars |= bytes
                 .iter()
                 .all(|byte| byte.is_ascii_digit() || b"+-.etruefalsinfan".contains(byte));
@@ -327,8 +352,7 @@ impl Keywords {
             for (before, piece) in pieces::<4>(bytes).enumerate().skip(first).take(stride) {
                 let needle = Needle { before: before as u32, ..entry.needle };
                 let piece = fold(piece);
-                let hash = keyword_hash(piece);
-                keywords.bitmap[(hash >> 6) as usize % KEYWORD_WORDS] |= 1 << (hash % 64);
+                set(&mut keywords.bitmap, keyword_hash(piece));
                 keywords.entries.push((piece, Entry { needle, ..*entry }));
             }
         }
@@ -340,13 +364,27 @@ impl Keywords {
         self.entries.is_empty()
     }
 
+    /// Whether keywords stand in a text as they are, but for the case of ASCII letters.
+    pub(crate) fn compare_as_bytes(&self, text: &str) -> bool {
+        text.is_ascii() || (self.ascii && !LOWERED_TO_ASCII.iter().any(|c| text.contains(*c)))
+    }
+
+    /// Whether a text in which they [stand as they are](Keywords::compare_as_bytes) may have one of
+    /// the keywords. For nearly all texts it can't.
+    pub(crate) fn may_be_in(&self, text: &[u8]) -> bool {
+        text.len() >= self.len_min
+            && text.windows(4).step_by(self.stride).any(|window| {
+                let window = window.first_chunk::<4>().copied().unwrap_or_default();
+                has(&self.bitmap, keyword_hash(fold(u32::from_le_bytes(window))))
+            })
+    }
+
     /// Calls `found` for every keyword in a text that is ASCII or lower-cased.
     pub(crate) fn search(&self, needles: &Needles, text: &[u8], mut found: impl FnMut(&Entry)) {
         let mut at = 0;
         while let Some(window) = text.get(at..).and_then(|rest| rest.first_chunk::<4>()) {
             let piece = fold(u32::from_le_bytes(*window));
-            let hash = keyword_hash(piece);
-            if self.bitmap[(hash >> 6) as usize % KEYWORD_WORDS] >> (hash % 64) & 1 == 1 {
+            if has(&self.bitmap, keyword_hash(piece)) {
                 let start = self.entries.partition_point(|(other, _)| *other < piece);
                 let same = self.entries.iter().skip(start).take_while(|(other, _)| *other == piece);
                 for (_, entry) in same {

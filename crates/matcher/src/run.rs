@@ -256,20 +256,17 @@ impl Run<'_> {
     /// Notes the values that rules of the class may look at, and searches them for literals.
     fn read(&mut self, first: &mut [u64], second: &mut [u64]) {
         let (compiled, plan, event) = (self.compiled, self.plan, self.event);
+        if plan.any {
+            self.read_for_keywords(first, second);
+        }
         for (at, hash) in event.hashes().enumerate() {
-            let known = plan.field(hash);
-            if known.is_none() && !plan.any {
+            let Some(known) = plan.field(hash) else { continue };
+            let Some(field) = compiled.atoms.fields.get(known.field as usize) else { continue };
+            let Some((path, value)) = event.field(at) else { continue };
+            if *field.name != *path {
                 continue;
             }
-            let known = known.and_then(|known| {
-                let field = compiled.atoms.fields.get(known.field as usize)?;
-                let (path, value) = event.field(at)?;
-                (*field.name == *path).then_some((known, field.keywords_read, value))
-            });
-            if plan.any && known.is_none_or(|(_, keywords_read, _)| keywords_read) {
-                self.search_anywhere(at, first, second);
-            }
-            let Some((known, keywords, value)) = known else { continue };
+            let keywords = field.keywords_read;
             let next = match self.first.get_mut(known.field as usize) {
                 Some(at) => std::mem::replace(at, self.slots.len() as u32),
                 None => NONE,
@@ -291,6 +288,18 @@ impl Run<'_> {
                 }
             }
             self.slots.push(Slot { field: known.field, at: at as u32, start, end, next, keywords });
+        }
+    }
+
+    /// Searches all values for what is sought in any field.
+    fn read_for_keywords(&mut self, first: &mut [u64], second: &mut [u64]) {
+        let (plan, event) = (self.plan, self.event);
+        let only_texts = !plan.any_short && !plan.keywords.in_scalars;
+        let only_texts = only_texts && plan.keywords.compare_as_bytes(event.whole_text());
+        for (at, text) in event.texts().enumerate() {
+            if !only_texts || text.is_some_and(|text| plan.keywords.may_be_in(text)) {
+                self.search_anywhere(at, first, second);
+            }
         }
     }
 
@@ -487,14 +496,14 @@ impl Run<'_> {
 
     fn value(&self, at: u32) -> Value<'_> {
         let slot = self.slots.get(at as usize);
-        slot.and_then(|slot| self.event.field(slot.at as usize)).map_or(Value::Null, |(_, v)| v)
+        slot.and_then(|slot| self.event.value_at(slot.at as usize)).unwrap_or(Value::Null)
     }
 
     /// The value's text lower-cased; `None` for `null` and kept JSON.
     fn lowered(&mut self, at: u32) -> Option<&[u8]> {
         let slot = *self.slots.get(at as usize)?;
         if slot.start == NONE {
-            let value = self.event.field(slot.at as usize).map_or(Value::Null, |(_, value)| value);
+            let value = self.event.value_at(slot.at as usize).unwrap_or(Value::Null);
             let (start, end) = write_lower(self.text, value);
             let slot = &mut self.slots[at as usize];
             (slot.start, slot.end) = (start, end);
