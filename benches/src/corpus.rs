@@ -23,40 +23,60 @@ pub struct Sample {
     pub normalized: String,
 }
 
-/// The real events, or made-up ones; and which of them it is.
-pub fn samples() -> (Vec<Sample>, &'static str) {
-    let file = format!("{DATA}/evtx/evtx-attack.jsonl.zst");
-    let (lines, origin) =
-        match fs::read(&file).ok().and_then(|bytes| zstd::decode_all(&*bytes).ok()) {
-            Some(text) => (
-                String::from_utf8_lossy(&text).lines().map(str::to_owned).collect::<Vec<_>>(),
-                "real Windows events (EVTX-ATTACK-SAMPLES)",
-            ),
-            None => (made_up_events(4000), "skipped: real events; made-up ones instead"),
-        };
+/// The sets of events to measure with, by name: real ones, or made-up ones where those are missing.
+pub fn sets() -> Vec<(&'static str, Vec<Sample>)> {
+    let windows = fs::read(format!("{DATA}/evtx/evtx-attack.jsonl.zst")).ok();
+    let windows = windows.and_then(|bytes| zstd::decode_all(&*bytes).ok());
+    let windows = match &windows {
+        Some(text) => (
+            "Windows events (EVTX-ATTACK-SAMPLES)",
+            samples(String::from_utf8_lossy(text).lines(), windows_native),
+        ),
+        None => (
+            "made-up Windows events (skipped: the real ones, and Linux)",
+            samples(made_up_events(4000).iter().map(String::as_str), windows_native),
+        ),
+    };
+    let linux: String = ["Linux_2k.log", "OpenSSH_2k.log"]
+        .iter()
+        .filter_map(|name| fs::read(format!("{DATA}/loghub/{name}")).ok())
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned() + "\n")
+        .collect();
+    let linux = ("Linux events (loghub: Linux, OpenSSH)", samples(linux.lines(), linux_native));
+    [windows, linux].into_iter().filter(|(_, samples)| !samples.is_empty()).collect()
+}
+
+fn samples<'l>(
+    lines: impl Iterator<Item = &'l str>,
+    native: fn(&str, &Event) -> Option<Map<String, Value>>,
+) -> Vec<Sample> {
     let options = normalize::Options { keep_original: false };
     let mut normalizer = normalize::Normalizer::new(options);
-    let samples = lines
-        .into_iter()
-        .filter_map(|raw| {
-            let record: Value = serde_json::from_str(&raw).ok()?;
-            let mut event = None;
-            normalizer
-                .normalize(&RawRecord::new(raw.as_bytes(), Timestamp::EPOCH), None, &mut |made| {
-                    event = Some(made.clone());
-                })
-                .ok()?;
-            let event = event?;
-            let normalized = event.to_json();
-            let native = Value::Object(native(&record)).to_string();
-            Some(Sample { raw, native, event, normalized })
-        })
-        .collect();
-    (samples, origin)
+    let mut sample = |raw: &str| {
+        let mut event = None;
+        let record = RawRecord::new(raw.as_bytes(), Timestamp::EPOCH);
+        normalizer.normalize(&record, None, &mut |made| event = Some(made.clone())).ok()?;
+        let event = event?;
+        let native = Value::Object(native(raw, &event)?).to_string();
+        Some(Sample { raw: raw.to_owned(), native, normalized: event.to_json(), event })
+    };
+    lines.filter_map(&mut sample).collect()
+}
+
+/// A syslog message as shippers send it flat: Sigma's rules for Linux text logs are keywords.
+fn linux_native(_: &str, event: &Event) -> Option<Map<String, Value>> {
+    let mut native = Map::new();
+    for name in ["host.name", "process.name", "message"] {
+        if let Some(text) = event.str(name) {
+            native.insert(name.into(), text.into());
+        }
+    }
+    Some(native)
 }
 
 /// An event by Sigma's native names, which have no spaces.
-fn native(record: &Value) -> Map<String, Value> {
+fn windows_native(raw: &str, _: &Event) -> Option<Map<String, Value>> {
+    let record: Value = serde_json::from_str(raw).ok()?;
     let mut event = Map::new();
     let system = &record["Event"]["System"];
     let code = &system["EventID"];
@@ -68,7 +88,7 @@ fn native(record: &Value) -> Map<String, Value> {
     for part in ["EventData", "UserData"] {
         collect(&record["Event"][part], &mut event);
     }
-    event
+    Some(event)
 }
 
 fn collect(value: &Value, event: &mut Map<String, Value>) {

@@ -295,13 +295,15 @@ impl Scan<'_> {
                 lines.push_str(&serde_json::to_string(&line).unwrap_or_default());
             }
             Format::Table => {
-                let matched: Vec<String> = matched
-                    .iter()
-                    .map(|field| {
-                        let value = style::clip(&style::plain(&field.value), VALUE_CHARS_MAX);
-                        format!("{}={value}", field.field)
-                    })
-                    .collect();
+                // A value that several tests of the rule matched is told once.
+                let mut told: Vec<String> = Vec::with_capacity(matched.len());
+                for field in matched {
+                    let value = style::clip(&style::plain(&field.value), VALUE_CHARS_MAX);
+                    let text = format!("{}={value}", field.field);
+                    if !told.contains(&text) {
+                        told.push(text);
+                    }
+                }
                 _ = write!(
                     lines,
                     "{} {} {} {}\n         {}",
@@ -309,7 +311,7 @@ impl Scan<'_> {
                     place.time,
                     style::bold(&style::plain(&rule.title)),
                     style::dim(&format!("{}:{}", style::plain(place.file), place.record)),
-                    matched.join("  ")
+                    told.join("  ")
                 );
             }
         }
