@@ -22,7 +22,10 @@ const ROUNDS: usize = 9;
 
 fn main() {
     let rounds = number("ROUNDS").unwrap_or(ROUNDS);
-    let sets = corpus::sets();
+    let mut sets = corpus::sets();
+    if let Some(only) = number("SET") {
+        sets = sets.into_iter().skip(only).take(1).collect();
+    }
     let loaded = match corpus::rule_folders() {
         Some((main, all)) => {
             loading(&all);
