@@ -40,9 +40,9 @@
 //! their values; an event without one of the fields after `by` is in no group, one with several
 //! values is in a group for each.
 //!
-//! What the crate refuses to do: know of any engine. [`matches`] is the meaning of a filter, and
-//! [`run`] that of pipes; the index, the live tail and whatever else answers queries is held to
-//! them by tests.
+//! What the crate refuses to do: know of any engine. [`matches`](fn@matches) is the meaning of a
+//! filter, and [`run`] that of pipes; the index, the live tail and whatever else answers queries is
+//! held to them by tests.
 
 mod cell;
 mod error;
