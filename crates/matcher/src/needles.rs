@@ -16,6 +16,7 @@
 //! text is needed.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use crate::atoms::{ANY, AtomId, FieldId};
 use crate::common;
@@ -154,9 +155,6 @@ impl Span {
 #[derive(Debug)]
 pub(crate) struct Table<const WIDTH: usize> {
     bitmap: Box<[u64; BITMAP_WORDS]>,
-    /// By other bits of the hash. It is asked only where the first one says "maybe", and spares
-    /// nearly all looks into the slots, which lie further away.
-    second: Box<[u64; BITMAP_WORDS]>,
     /// Open addressing; a power of two, at most half full.
     slots: Vec<Slot>,
     /// Those with one piece side by side.
@@ -186,7 +184,6 @@ impl<const WIDTH: usize> Table<WIDTH> {
         let size = (entries.len() * 2 + 1).next_power_of_two();
         let mut table = Table {
             bitmap: Box::new([0; BITMAP_WORDS]),
-            second: Box::new([0; BITMAP_WORDS]),
             slots: vec![Slot::default(); size],
             entries,
         };
@@ -196,8 +193,8 @@ impl<const WIDTH: usize> Table<WIDTH> {
             let same = table.entries[start..].partition_point(|entry| entry.needle.piece == piece);
             let span = Span { start: start as u32, end: (start + same) as u32 };
             start += same;
-            set(&mut table.bitmap, hash::<WIDTH>(piece));
-            set(&mut table.second, second_hash(piece));
+            let (word, bits) = bits::<WIDTH>(piece);
+            table.bitmap[word] |= bits;
             let mut at = table.home(piece);
             while table.slots[at].entries.end != 0 {
                 at = (at + 1) % size;
@@ -211,27 +208,24 @@ impl<const WIDTH: usize> Table<WIDTH> {
         &self.entries
     }
 
-    /// Calls `found` for every needle in a value's text, which has [`EDGE`] at both ends. Needles
-    /// of the value's field count, and those of any field if `any`.
+    /// Calls `found` for every needle in a text. A place where one may be is first shown to
+    /// `counts`, since needles of other fields have the same pieces.
     pub(crate) fn search(
         &self,
         needles: &Needles,
         text: &[u8],
-        field: FieldId,
-        any: bool,
+        counts: impl Fn(&Needle, Range<usize>) -> bool,
         mut found: impl FnMut(&Entry),
     ) {
         let mut from = 0;
         while let Some((at, piece)) = self.next(text, from) {
             from = at + 1;
             for entry in self.with_piece(piece) {
-                let needle = &entry.needle;
-                if needle.field != field && !(any && needle.field == ANY) {
-                    continue;
-                }
-                let bytes = needle_bytes(needles, needle);
-                let Some(start) = at.checked_sub(needle.before as usize) else { continue };
-                if text.get(start..).is_some_and(|rest| rest.starts_with(bytes)) {
+                let Some(start) = at.checked_sub(entry.needle.before as usize) else { continue };
+                let place = start..start + entry.needle.len as usize;
+                if counts(&entry.needle, place.clone())
+                    && text.get(place) == Some(needle_bytes(needles, &entry.needle))
+                {
                     found(entry);
                 }
             }
@@ -243,8 +237,8 @@ impl<const WIDTH: usize> Table<WIDTH> {
     fn next(&self, text: &[u8], from: usize) -> Option<(usize, u32)> {
         let rest = text.get(from..)?;
         let at = rest.array_windows::<WIDTH>().position(|window| {
-            let piece = piece(window);
-            has(&self.bitmap, hash::<WIDTH>(piece)) && has(&self.second, second_hash(piece))
+            let (word, bits) = bits::<WIDTH>(piece(window));
+            self.bitmap[word] & bits == bits
         })?;
         Some((from + at, piece(rest.get(at..)?.first_chunk::<WIDTH>()?)))
     }
@@ -269,7 +263,7 @@ impl<const WIDTH: usize> Table<WIDTH> {
 
     /// How much memory it takes, in bytes.
     pub(crate) fn memory(&self) -> usize {
-        2 * BITMAP_WORDS * 8
+        BITMAP_WORDS * 8
             + self.slots.len() * size_of::<Slot>()
             + self.entries.len() * size_of::<Entry>()
     }
@@ -288,14 +282,15 @@ fn set<const WORDS: usize>(bitmap: &mut [u64; WORDS], hash: u32) {
     bitmap[(hash >> 6) as usize % WORDS] |= 1 << (hash % 64);
 }
 
-/// Another number of 16 bits.
-fn second_hash(piece: u32) -> u32 {
-    piece.wrapping_mul(0xC2B2_AE35) >> 16
-}
-
-/// A number of 16 bits. Two bytes are one themselves.
-fn hash<const WIDTH: usize>(piece: u32) -> u32 {
-    if WIDTH == 2 { piece } else { piece.wrapping_mul(0x9E37_79B1) >> 16 }
+/// The word of a table's bitmap for a piece, and its bits there: two for four bytes, so that few
+/// other pieces have both (a Bloom filter in a word); two bytes have one bit of their own.
+fn bits<const WIDTH: usize>(piece: u32) -> (usize, u64) {
+    if WIDTH == 2 {
+        return (piece as usize / 64 % BITMAP_WORDS, 1 << (piece % 64));
+    }
+    let hash = piece.wrapping_mul(0x9E37_79B1);
+    let word = (hash >> 22) as usize % BITMAP_WORDS;
+    (word, 1 << (hash >> 16 & 63) | 1 << (hash >> 10 & 63))
 }
 
 /// The literals that are sought in values of any field, four bytes or longer.
@@ -316,7 +311,7 @@ pub(crate) struct Keywords {
 
 /// The characters outside ASCII whose lower case is ASCII: the Kelvin sign and the dotted capital I
 /// (Unicode Character Database, simple mappings).
-const LOWERED_TO_ASCII: [char; 2] = ['\u{212A}', '\u{130}'];
+const LOWERED_TO_ASCII: [&str; 2] = ["\u{212A}", "\u{130}"];
 
 /// Words of the keywords' bitmap: 8,192 bits are 1 KiB.
 const KEYWORD_WORDS: usize = 128;
@@ -366,17 +361,32 @@ impl Keywords {
 
     /// Whether keywords stand in a text as they are, but for the case of ASCII letters.
     pub(crate) fn compare_as_bytes(&self, text: &str) -> bool {
-        text.is_ascii() || (self.ascii && !LOWERED_TO_ASCII.iter().any(|c| text.contains(*c)))
+        let text = text.as_bytes();
+        let lowered_to_ascii = |at: usize| {
+            let rest = text.get(at..).unwrap_or_default();
+            LOWERED_TO_ASCII.iter().any(|letter| rest.starts_with(letter.as_bytes()))
+        };
+        let [kelvin, dotted] = LOWERED_TO_ASCII.map(|letter| letter.as_bytes()[0]);
+        match self.ascii {
+            true => !memchr::memchr2_iter(kelvin, dotted, text).any(lowered_to_ascii),
+            false => text.is_ascii(),
+        }
     }
 
     /// Whether a text in which they [stand as they are](Keywords::compare_as_bytes) may have one of
     /// the keywords. For nearly all texts it can't.
     pub(crate) fn may_be_in(&self, text: &[u8]) -> bool {
-        text.len() >= self.len_min
-            && text.windows(4).step_by(self.stride).any(|window| {
-                let window = window.first_chunk::<4>().copied().unwrap_or_default();
-                has(&self.bitmap, keyword_hash(fold(u32::from_le_bytes(window))))
-            })
+        if text.len() < self.len_min {
+            return false;
+        }
+        let mut rest = text;
+        while let Some(window) = rest.first_chunk::<4>() {
+            if has(&self.bitmap, keyword_hash(fold(u32::from_le_bytes(*window)))) {
+                return true;
+            }
+            rest = rest.get(self.stride..).unwrap_or_default();
+        }
+        false
     }
 
     /// Calls `found` for every keyword in a text that is ASCII or lower-cased.
@@ -458,9 +468,10 @@ mod tests {
             framed.extend_from_slice(text.as_bytes());
             framed.push(EDGE);
             let mut found = Vec::new();
+            let counts = |needle: &Needle, place: Range<usize>| needle.len as usize == place.len();
             let mut note = |entry: &Entry| found.push(entry.waiting.start);
-            Table::<4>::new(&entries).search(&needles, &framed, 0, false, &mut note);
-            Table::<2>::new(&entries).search(&needles, &framed, 0, false, &mut note);
+            Table::<4>::new(&entries).search(&needles, &framed, counts, &mut note);
+            Table::<2>::new(&entries).search(&needles, &framed, counts, &mut note);
             found.sort_unstable();
             found.dedup();
             let expected: Vec<u32> = triggers.all.iter().enumerate().filter_map(|(n, trigger)| {

@@ -137,12 +137,7 @@ impl Plan {
             while table[at].field != ANY {
                 at = (at + 1) & mask;
             }
-            table[at] = PlanField {
-                hash: known.hash,
-                field: id,
-                short: field.short || (any_short && known.keywords_read),
-                ..field
-            };
+            table[at] = PlanField { hash: known.hash, field: id, ..field };
         }
         Plan {
             rules,

@@ -18,7 +18,7 @@ use sigma::expr::Relation;
 
 use crate::Compiled;
 use crate::atoms::{ANY, AtomId, FieldId, Kind, Shape};
-use crate::needles::{Entry, NO_ATOM};
+use crate::needles::{Entry, NO_ATOM, Needle};
 use crate::plain::keywords_read;
 use crate::plan::Plan;
 use crate::program::{FAILS, HOLDS};
@@ -76,7 +76,11 @@ struct Slot {
 
 #[derive(Debug, Default)]
 struct Classes {
-    by_hash: HashMap<u64, Class, foldhash::fast::FixedState>,
+    all: Vec<Class>,
+    /// By hash of the class: its place among all.
+    by_hash: HashMap<u64, usize, foldhash::fast::FixedState>,
+    /// The place of the last event's, which is often that of the next one.
+    last: usize,
 }
 
 #[derive(Debug)]
@@ -87,29 +91,49 @@ struct Class {
     plan: Arc<Plan>,
 }
 
+impl Class {
+    fn is(&self, class: Logsource<'_>) -> bool {
+        self.category.as_deref() == class.category
+            && self.service.as_deref() == class.service
+            && self.product.as_deref() == class.product
+    }
+}
+
 impl Classes {
     fn plan<'c>(&'c mut self, compiled: &Compiled, class: Logsource<'_>) -> &'c Plan {
+        if !self.all.get(self.last).is_some_and(|known| known.is(class)) {
+            self.last = self.place(compiled, class);
+        }
+        &self.all[self.last].plan
+    }
+
+    fn place(&mut self, compiled: &Compiled, class: Logsource<'_>) -> usize {
         let Logsource { product, category, service } = class;
         let hash = foldhash::fast::FixedState::with_seed(0).hash_one((product, category, service));
-        let is_it = |known: &Class| {
-            known.product.as_deref() == product
-                && known.category.as_deref() == category
-                && known.service.as_deref() == service
-        };
-        if self.by_hash.len() >= CLASSES_MAX {
-            self.by_hash.clear();
+        let known = self.by_hash.get(&hash).copied();
+        if let Some(place) = known
+            && self.all[place].is(class)
+        {
+            return place;
         }
-        let make = || Class {
+        let made = Class {
             product: product.map(Into::into),
             category: category.map(Into::into),
             service: service.map(Into::into),
             plan: compiled.plan((product, category, service)),
         };
-        let known = self.by_hash.entry(hash).or_insert_with(make);
-        if !is_it(known) {
-            *known = make();
+        // Another class with the same hash gives way.
+        if let Some(place) = known {
+            self.all[place] = made;
+            return place;
         }
-        &known.plan
+        if self.all.len() >= CLASSES_MAX {
+            self.all.clear();
+            self.by_hash.clear();
+        }
+        self.all.push(made);
+        self.by_hash.insert(hash, self.all.len() - 1);
+        self.all.len() - 1
     }
 }
 
@@ -275,29 +299,46 @@ impl Run<'_> {
             let (mut start, mut end) = (NONE, NONE);
             if known.long || known.short {
                 (start, end) = write_lower(self.text, value);
+            }
+            if known.short {
                 let text = framed(self.text, start, end);
                 let mut found =
                     Found { plan, answers: self.answers, number: self.number, first, second };
-                if known.long {
-                    plan.long
-                        .search(&compiled.needles, text, known.field, false, |e| found.note(e));
-                }
-                if known.short {
-                    plan.short
-                        .search(&compiled.needles, text, known.field, keywords, |e| found.note(e));
-                }
+                let counts = |needle: &Needle, _: Range<usize>| needle.field == known.field;
+                plan.short.search(&compiled.needles, text, counts, |entry| found.note(entry));
             }
             self.slots.push(Slot { field: known.field, at: at as u32, start, end, next, keywords });
         }
+        self.search_long(first, second);
+    }
+
+    /// Searches all values that were lower-cased for the longer literals, in one go.
+    fn search_long(&mut self, first: &mut [u64], second: &mut [u64]) {
+        let (compiled, plan, slots) = (self.compiled, self.plan, &*self.slots);
+        let mut found = Found { plan, answers: self.answers, number: self.number, first, second };
+        let counts = |needle: &Needle, place: Range<usize>| {
+            let (start, end) = (place.start as u32, place.end as u32);
+            // The edges around a value are its own.
+            slots.iter().any(|slot| {
+                slot.field == needle.field
+                    && slot.start != NONE
+                    && slot.start <= start + 1
+                    && end <= slot.end + 1
+            })
+        };
+        plan.long.search(&compiled.needles, self.text, counts, |entry| found.note(entry));
     }
 
     /// Searches all values for what is sought in any field.
     fn read_for_keywords(&mut self, first: &mut [u64], second: &mut [u64]) {
         let (plan, event) = (self.plan, self.event);
-        let only_texts = !plan.any_short && !plan.keywords.in_scalars;
-        let only_texts = only_texts && plan.keywords.compare_as_bytes(event.whole_text());
+        let all = plan.any_short || !plan.keywords.compare_as_bytes(event.whole_text());
         for (at, text) in event.texts().enumerate() {
-            if !only_texts || text.is_some_and(|text| plan.keywords.may_be_in(text)) {
+            let may_have = match text {
+                Some(text) => all || plan.keywords.may_be_in(text),
+                None => plan.any_short || plan.keywords.in_scalars,
+            };
+            if may_have {
                 self.search_anywhere(at, first, second);
             }
         }
@@ -338,7 +379,8 @@ impl Run<'_> {
             keywords.search(&compiled.needles, text, &mut note);
         }
         if plan.any_short {
-            plan.short.search(&compiled.needles, text, ANY, true, note);
+            let counts = |needle: &Needle, _: Range<usize>| needle.field == ANY;
+            plan.short.search(&compiled.needles, text, counts, note);
         }
         self.text.truncate(before);
     }
