@@ -8,7 +8,7 @@
 //! its choice of candidates is part of the answer.
 //!
 //! ```sh
-//! cargo run -p benches --features peers --bin witnesses
+//! cargo run --release -p benches --features peers --bin witnesses
 //! ```
 //!
 //! It fails when fewer than [`SHARE_MIN`] of the rules have a witness that both engines match, or
@@ -140,18 +140,20 @@ struct Peer {
 
 impl Peer {
     fn new(files: BTreeSet<String>) -> Peer {
-        let mut engine = Engine::new();
-        let mut rules = BTreeMap::new();
+        let mut written = Vec::new();
         for file in files {
             let Ok(text) = std::fs::read_to_string(&file) else { continue };
             let Ok(collection) = parse_sigma_yaml(&text) else { continue };
-            for rule in &collection.rules {
-                let Ok(compiled) = compile_rule(rule) else { continue };
-                rules.insert(rule.id.clone().unwrap_or_else(|| rule.title.clone()), compiled);
-            }
-            engine.add_rules(&collection.rules);
+            written.extend(collection.rules);
         }
-        Peer { engine, rules }
+        let mut engine = Engine::new();
+        // All at once: each call makes the engine's index anew.
+        engine.add_rules(&written);
+        let compiled = written.iter().filter_map(|rule| {
+            let id = rule.id.clone().unwrap_or_else(|| rule.title.clone());
+            Some((id, compile_rule(rule).ok()?))
+        });
+        Peer { engine, rules: compiled.collect() }
     }
 
     fn matches(&self, id: &str, event: &Value) -> bool {
