@@ -155,7 +155,7 @@ impl Parser<'_, '_> {
                 return self.free(Pattern::Text(text), start);
             }
             // A field whose name has spaces or the like.
-            return self.field_clause(FieldName::new(text), start);
+            return self.field_clause(text, start);
         }
         let from = self.cursor.at;
         if self.cursor.regex().is_some() {
@@ -168,13 +168,7 @@ impl Parser<'_, '_> {
         let bare_end = self.cursor.at;
         self.cursor.skip_space();
         if matches!(self.cursor.peek(), Some(':' | '<' | '>' | '=')) {
-            let name = name_of(&word);
-            if name.is_empty() {
-                return Err(self
-                    .cursor
-                    .error(self.cursor.at, "the name of a field is missing before this"));
-            }
-            return self.field_clause(FieldName::new(name), start);
+            return self.field_clause(name_of(&word), start);
         }
         self.cursor.at = bare_end;
         if matches!(&word, Pattern::Text(text) if text.is_empty()) {
@@ -199,7 +193,12 @@ impl Parser<'_, '_> {
         Ok(Filter::Words(WordTest { pattern, words, at: At(start) }))
     }
 
-    fn field_clause(&mut self, field: FieldName, start: usize) -> Result<Filter, ParseError> {
+    fn field_clause(&mut self, name: String, start: usize) -> Result<Filter, ParseError> {
+        if name.is_empty() {
+            let missing = "the name of a field is missing before this";
+            return Err(self.cursor.error(self.cursor.at, missing));
+        }
+        let field = FieldName::new(name);
         self.cursor.skip_space();
         if self.cursor.peek() == Some(':') || self.cursor.peek() == Some('=') {
             self.cursor.at += 1;
@@ -407,6 +406,10 @@ mod tests {
                   ^ a value is missing after `user.name`
                     `user.name:*` finds events that have the field
         ");
+        assert_snapshot!(shown("\"\":a"), @r#"
+        "":a
+          ^ the name of a field is missing before this
+        "#);
         assert_snapshot!(shown("source.ip:10.0.0.0/99"), @r"
         source.ip:10.0.0.0/99
                   ^ there is no network `10.0.0.0/99`
