@@ -1,42 +1,30 @@
-//! A running engine: bus, index, stages, listeners, and their orderly end.
+//! A running engine: bus, index, stages, and their orderly end.
 //!
 //! `run`, `demo` and `import` are the same engine with other parts switched on. Everything that
 //! can be refused (settings, ports, folders) is refused before the first stage starts, with the
 //! name of what is wrong.
 
 use std::collections::BTreeSet;
-use std::io::Write;
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bus::{Bus, BusError, EmbeddedBus, Retention, Shutdown, Stage, StageHandle, Topic};
-use correlation::{CorrelationStage, Correlations, Definition};
-use detection::{DetectionStage, RuleBook, RuleSources, Rules, Watcher};
+use correlation::{CorrelationStage, Correlations};
+use detection::{DetectionStage, Rules, Watcher};
 use indexing::{Index, IndexError, IndexStage};
-use ingest::Intake;
 use normalize::NormalizeStage;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use sigma::Severity;
-use tokio::net::TcpListener;
-use tokio::sync::watch;
 
 use crate::config::Config;
-
-/// How long connections may take to end at a stop, before they are cut.
-const GRACE: Duration = Duration::from_secs(5);
+use crate::listeners::{Listeners, Sockets};
+use crate::rules::{RuleWatcher, definitions, rule_sources};
+use crate::secret::{LOG_ID_BYTES, TOKEN_BYTES, secret};
 
 /// How often a waiting caller looks whether the stages have caught up.
 const IDLE_CHECK: Duration = Duration::from_millis(25);
-
-/// How many files are enough: a thousand connections of each listener, and as many for the store.
-const FILES_WANTED: u64 = 4096;
-
-/// How many faults of changed rule files are logged one by one.
-const FAULTS_LOGGED_MAX: usize = 20;
 
 /// A part of the engine that can be run alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -175,7 +163,7 @@ pub(crate) struct Engine {
     token: web::Token,
     workers: Arc<Mutex<Vec<Worker>>>,
     shutdown: Shutdown,
-    edges: Option<Edges>,
+    listeners: Option<Listeners>,
     _watcher: Option<RuleWatcher>,
 }
 
@@ -183,16 +171,6 @@ pub(crate) struct Engine {
 struct Worker {
     stage: &'static str,
     handle: StageHandle,
-}
-
-/// The asynchronous rim: HTTP and syslog.
-struct Edges {
-    runtime: tokio::runtime::Runtime,
-    stop: watch::Sender<bool>,
-    tasks: Vec<tokio::task::JoinHandle<()>>,
-    address: SocketAddr,
-    has_pages: bool,
-    syslog: Vec<(&'static str, SocketAddr)>,
 }
 
 impl Engine {
@@ -212,8 +190,8 @@ impl Engine {
             bus.set_retention(topic, retention)?;
         }
         let index = Index::open(folder, config.index.options())?;
-        let token = web::Token::new(&secret(&folder.join("token"))?);
-        let log = secret_of_length(&folder.join("log-id"), LOG_ID_BYTES)?;
+        let token = web::Token::new(&secret(&folder.join("token"), TOKEN_BYTES)?);
+        let log = secret(&folder.join("log-id"), LOG_ID_BYTES)?;
 
         let (watcher, rules) = Watcher::start(rule_sources(config));
         let correlations = Correlations::new(definitions(&rules.current()));
@@ -224,11 +202,12 @@ impl Engine {
             token,
             workers: Arc::default(),
             shutdown: Shutdown::new(),
-            edges: None,
+            listeners: None,
             _watcher: None,
         };
         if let Some(sockets) = sockets {
-            engine.edges = Some(engine.open_edges(config, sockets, &parts)?);
+            let open = Listeners::open(config, sockets, &parts, &engine.bus, engine.state())?;
+            engine.listeners = Some(open);
         }
         // Two workers of the stages that cost most, where there are cores and partitions for them.
         let wide = std::thread::available_parallelism()
@@ -274,7 +253,7 @@ impl Engine {
 
     /// The address of the pages, with the token; without pages, where events are posted.
     pub(crate) fn link(&self) -> Option<String> {
-        let Edges { address, has_pages, .. } = self.edges.as_ref()?;
+        let Listeners { address, has_pages, .. } = self.listeners.as_ref()?;
         Some(match has_pages {
             true => format!("http://{address}/login?token={}", self.token.reveal()),
             false => format!("http://{address}/ingest/"),
@@ -283,7 +262,7 @@ impl Engine {
 
     /// Where syslog is taken.
     pub(crate) fn syslog(&self) -> &[(&'static str, SocketAddr)] {
-        self.edges.as_ref().map_or(&[], |edges| edges.syslog.as_slice())
+        self.listeners.as_ref().map_or(&[], |open| open.syslog.as_slice())
     }
 
     /// Waits until every stage has handled what is on the bus, or a stage has stopped.
@@ -320,8 +299,8 @@ impl Engine {
     /// # Errors
     /// When a stage had stopped before, or its last commit failed.
     pub(crate) fn stop(mut self) -> Result<(), EngineError> {
-        if let Some(edges) = self.edges.take() {
-            edges.close();
+        if let Some(listeners) = self.listeners.take() {
+            listeners.close();
         }
         self.shutdown.trigger();
         let workers = std::mem::take(&mut *lock(&self.workers));
@@ -333,68 +312,6 @@ impl Engine {
         }
         self.bus.close();
         failed.map_or(Ok(()), Err)
-    }
-
-    fn open_edges(
-        &self,
-        config: &Config,
-        sockets: Sockets,
-        parts: &BTreeSet<Part>,
-    ) -> Result<Edges, EngineError> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .thread_name("edge")
-            .enable_all()
-            .build()
-            .map_err(io("start the threads for", Path::new("listeners")))?;
-        // A quarter of the files for each listener; the rest is for bus and index, which must write
-        // whoever connects.
-        let connections_max = raise_files_max() / 4;
-        let (stop, stopped) = watch::channel(false);
-        let intake = Intake::new(Arc::clone(&self.bus), ingest::IntakeLimits::default());
-        let mut tasks = Vec::new();
-        let mut syslog = Vec::new();
-        runtime.block_on(async {
-            let limits = ingest::syslog::SyslogLimits::default();
-            let limits = ingest::syslog::SyslogLimits {
-                connections_max: limits.connections_max.min(connections_max),
-                ..limits
-            };
-            if let Some(address) = sockets.syslog_udp {
-                let listener = ingest::syslog::Udp::bind(address, intake.clone(), limits.clone())
-                    .await
-                    .map_err(listen(SYSLOG_UDP, address))?;
-                syslog.push(("UDP", listener.local_addr()));
-                tasks.push(tokio::spawn(listener.run(until_true(stopped.clone()))));
-            }
-            if let Some(address) = sockets.syslog_tcp {
-                let listener = ingest::syslog::Tcp::bind(address, intake.clone(), limits.clone())
-                    .await
-                    .map_err(listen(SYSLOG_TCP, address))?;
-                syslog.push(("TCP", listener.local_addr()));
-                tasks.push(tokio::spawn(listener.run(until_true(stopped.clone()))));
-            }
-            let limits = ingest::http::HttpLimits {
-                body_bytes_max: config.server.body_bytes_max,
-                ..ingest::http::HttpLimits::default()
-            };
-            let ingest = ingest::http::router(intake, limits);
-            let router = if !parts.contains(&Part::Web) {
-                web::ingest_router(self.state(), ingest)
-            } else {
-                let ingest = parts.contains(&Part::Ingest).then_some(ingest);
-                web::router(self.state(), ingest)
-            };
-            let listener =
-                TcpListener::from_std(sockets.http).map_err(listen(HTTP, sockets.http_address))?;
-            let limits = web::ServeLimits::default();
-            let connections_max = limits.connections_max.min(connections_max);
-            let limits = web::ServeLimits { connections_max, ..limits };
-            tasks.push(tokio::spawn(web::serve(listener, router, limits, until_true(stopped))));
-            Ok::<(), EngineError>(())
-        })?;
-        let has_pages = parts.contains(&Part::Web);
-        Ok(Edges { runtime, stop, tasks, address: sockets.http_address, has_pages, syslog })
     }
 
     fn state(&self) -> web::AppState {
@@ -422,209 +339,12 @@ impl Engine {
     }
 }
 
-/// The built-in rules and the configured ones.
-pub(crate) fn rule_sources(config: &Config) -> RuleSources {
-    RuleSources {
-        builtin: if config.rules.builtin { builtin_rules() } else { Vec::new() },
-        paths: config.rules.paths.clone(),
-        pipelines: config.rules.pipelines.clone(),
-    }
-}
-
-/// The correlations of a book that run.
-pub(crate) fn definitions(book: &RuleBook) -> Vec<Definition> {
-    book.correlations()
-        .iter()
-        .filter(|entry| entry.runs)
-        .filter_map(|entry| Definition::new(&entry.correlation, entry.reference.clone()).ok())
-        .collect()
-}
-
-/// The rules that come with Watchpost: (file name, text).
-pub(crate) fn builtin_rules() -> Vec<(String, String)> {
-    detections::rules()
-        .map(|file| (format!("detections/{}", file.path), file.text.to_owned()))
-        .collect()
-}
-
-impl Edges {
-    /// Takes nothing new, lets what runs end within [`GRACE`], then cuts it.
-    fn close(self) {
-        self.stop.send_replace(true);
-        self.runtime.block_on(async {
-            let all = async {
-                for task in self.tasks {
-                    if let Err(error) = task.await {
-                        tracing::error!(%error, "a listener failed");
-                    }
-                }
-            };
-            if tokio::time::timeout(GRACE, all).await.is_err() {
-                tracing::warn!("connections that did not end in time were cut");
-            }
-        });
-        self.runtime.shutdown_timeout(Duration::from_millis(200));
-    }
-}
-
-async fn until_true(mut stopped: watch::Receiver<bool>) {
-    // An error means that the engine is gone, which is a stop too.
-    stopped.wait_for(|stop| *stop).await.ok();
-}
-
 fn stopped(workers: &Mutex<Vec<Worker>>) -> Option<&'static str> {
     lock(workers).iter().find(|worker| worker.handle.is_finished()).map(|worker| worker.stage)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Raises how many files may be open as far as the system lets us, and returns how many that are.
-/// The usual 1024 are from the days of `select`; each connection takes one, the store and the
-/// index some hundreds.
-fn raise_files_max() -> usize {
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    let wanted = maximum.map_or(FILES_WANTED, |maximum| maximum.min(FILES_WANTED));
-    let mut files = current.unwrap_or(u64::MAX);
-    if files < wanted
-        && setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum }).is_ok()
-    {
-        files = wanted;
-    }
-    if files < FILES_WANTED {
-        tracing::warn!(
-            files,
-            "few files may be open, so fewer connections are taken; see `ulimit -n`"
-        );
-    }
-    usize::try_from(files).unwrap_or(usize::MAX)
-}
-
-/// Where to listen: addresses that are allowed, and the HTTP port, bound before anything is opened,
-/// so that a second start on the same machine touches nothing.
-struct Sockets {
-    http: std::net::TcpListener,
-    http_address: SocketAddr,
-    syslog_udp: Option<SocketAddr>,
-    syslog_tcp: Option<SocketAddr>,
-}
-
-/// Where these parts would listen, by setting.
-///
-/// # Errors
-/// When an address is refused.
-pub(crate) fn addresses(
-    config: &Config,
-    parts: &[Part],
-) -> Result<Vec<(&'static str, SocketAddr)>, EngineError> {
-    let parts = parts.iter().copied().collect();
-    let Some(allowed) = Allowed::of(config, &parts)? else { return Ok(Vec::new()) };
-    let udp = allowed.syslog_udp.map(|address| (SYSLOG_UDP, address));
-    let tcp = allowed.syslog_tcp.map(|address| (SYSLOG_TCP, address));
-    Ok([Some((HTTP, allowed.http)), udp, tcp].into_iter().flatten().collect())
-}
-
-/// Addresses that nobody needs to be asked about.
-struct Allowed {
-    http: SocketAddr,
-    syslog_udp: Option<SocketAddr>,
-    syslog_tcp: Option<SocketAddr>,
-}
-
-impl Allowed {
-    fn of(config: &Config, parts: &BTreeSet<Part>) -> Result<Option<Allowed>, EngineError> {
-        let takes_logs = parts.contains(&Part::Ingest);
-        if !takes_logs && !parts.contains(&Part::Web) {
-            return Ok(None);
-        }
-        let insecure = config.server.insecure;
-        let allowed = |setting, address: SocketAddr| {
-            if address.ip().is_loopback() || insecure {
-                Ok(address)
-            } else {
-                Err(EngineError::Exposed { setting, address })
-            }
-        };
-        let wanted = |setting, text: &str| match text.trim() {
-            _ if !takes_logs => Ok(None),
-            "" => Ok(None),
-            text => match text.parse() {
-                Ok(address) => allowed(setting, address).map(Some),
-                Err(_) => Err(EngineError::Address { setting, text: text.to_owned() }),
-            },
-        };
-        let syslog_udp = wanted(SYSLOG_UDP, &config.syslog.udp)?;
-        let syslog_tcp = wanted(SYSLOG_TCP, &config.syslog.tcp)?;
-        let http = allowed(HTTP, config.server.listen)?;
-        Ok(Some(Allowed { http, syslog_udp, syslog_tcp }))
-    }
-}
-
-impl Sockets {
-    fn bind(config: &Config, parts: &BTreeSet<Part>) -> Result<Option<Sockets>, EngineError> {
-        let Some(allowed) = Allowed::of(config, parts)? else { return Ok(None) };
-        let Allowed { http: address, syslog_udp, syslog_tcp } = allowed;
-        let bound = std::net::TcpListener::bind(address).and_then(|socket| {
-            socket.set_nonblocking(true)?;
-            let address = socket.local_addr()?;
-            Ok((socket, address))
-        });
-        let (http, http_address) = bound.map_err(listen(HTTP, address))?;
-        Ok(Some(Sockets { http, http_address, syslog_udp, syslog_tcp }))
-    }
-}
-
-/// The settings of the addresses.
-const HTTP: &str = "server.listen";
-const SYSLOG_UDP: &str = "syslog.udp";
-const SYSLOG_TCP: &str = "syslog.tcp";
-
-fn listen(
-    setting: &'static str,
-    address: SocketAddr,
-) -> impl FnOnce(std::io::Error) -> EngineError {
-    move |source| EngineError::Listen { setting, address, source }
-}
-
-/// The bytes of the access token.
-const TOKEN_BYTES: usize = 32;
-
-/// The bytes of the log's identity, which is a part of every event's id.
-const LOG_ID_BYTES: usize = 4;
-
-fn secret(path: &Path) -> Result<String, EngineError> {
-    secret_of_length(path, TOKEN_BYTES)
-}
-
-/// Reads a file of hexadecimal digits, or makes it from the system's random source, readable by
-/// its owner only.
-fn secret_of_length(path: &Path, bytes: usize) -> Result<String, EngineError> {
-    match std::fs::read_to_string(path) {
-        Ok(text) if text.trim().len() >= bytes * 2 => return Ok(text.trim().to_owned()),
-        Ok(_) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(source) => return Err(io("read", path)(source)),
-    }
-    let mut random = vec![0u8; bytes];
-    getrandom::fill(&mut random)
-        .map_err(|error| io("make", path)(std::io::Error::other(error.to_string())))?;
-    let text: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    // Written beside and renamed, so that a crash leaves no half of it.
-    let new = path.with_extension("new");
-    std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&new)
-        .and_then(|mut file| {
-            file.write_all(text.as_bytes())?;
-            file.sync_all()
-        })
-        .and_then(|()| std::fs::rename(&new, path))
-        .map_err(io("write", path))?;
-    Ok(text)
 }
 
 fn make_folder(path: &Path) -> Result<(), EngineError> {
@@ -635,58 +355,11 @@ fn make_folder(path: &Path) -> Result<(), EngineError> {
         .map_err(io("make the data folder", path))
 }
 
-fn io<'p>(doing: &'static str, path: &'p Path) -> impl FnOnce(std::io::Error) -> EngineError + 'p {
+pub(crate) fn io<'p>(
+    doing: &'static str,
+    path: &'p Path,
+) -> impl FnOnce(std::io::Error) -> EngineError + 'p {
     move |source| EngineError::Io { doing, path: path.to_owned(), source }
-}
-
-/// Looks for changed rule files now and then, and swaps the rules without losing an event.
-struct RuleWatcher {
-    stop: Arc<(Mutex<bool>, std::sync::Condvar)>,
-    thread: Option<std::thread::JoinHandle<()>>,
-}
-
-impl RuleWatcher {
-    fn start(mut watcher: Watcher, correlations: Correlations, every: Duration) -> RuleWatcher {
-        let stop = Arc::new((Mutex::new(false), std::sync::Condvar::new()));
-        let waiting = Arc::clone(&stop);
-        let thread = std::thread::Builder::new().name("rules".into()).spawn(move || {
-            let (stopped, changed) = &*waiting;
-            loop {
-                let guard = lock(stopped);
-                let (guard, _) = changed
-                    .wait_timeout_while(guard, every, |stopped| !*stopped)
-                    .unwrap_or_else(PoisonError::into_inner);
-                if *guard {
-                    return;
-                }
-                drop(guard);
-                // The stage that counts must know a correlation before its first match comes.
-                watcher.poll(|book| {
-                    correlations.replace(definitions(book));
-                    let faults = book.diagnostics().iter();
-                    let errors = faults.filter(|fault| fault.severity == Severity::Error);
-                    for fault in errors.take(FAULTS_LOGGED_MAX) {
-                        tracing::error!(%fault, "a rule is refused, the others run");
-                    }
-                });
-            }
-        });
-        // Without the thread the rules stay as they are, which is no reason not to run.
-        let thread = thread.inspect_err(|error| tracing::error!(%error, "rules are not watched"));
-        RuleWatcher { stop, thread: thread.ok() }
-    }
-}
-
-impl Drop for RuleWatcher {
-    fn drop(&mut self) {
-        let (stopped, changed) = &*self.stop;
-        *lock(stopped) = true;
-        changed.notify_all();
-        if let Some(thread) = self.thread.take() {
-            // A panic there was logged by its thread.
-            thread.join().ok();
-        }
-    }
 }
 
 impl crate::config::BusSettings {

@@ -16,7 +16,7 @@ use sigma::yaml::{self, Node};
 use sigma::{Code, Diagnostic, Span};
 
 use crate::commands::{Outcome, checked, rules};
-use crate::engine::definitions;
+use crate::rules::definitions;
 use crate::style;
 
 /// The ending of a file of tests.

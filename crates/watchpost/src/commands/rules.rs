@@ -10,7 +10,7 @@ use sigma::{Code, Diagnostic, Document, LintOptions, Logsource, Severity};
 
 use crate::args::{CheckFormat, RulesArgs, RulesCommand};
 use crate::commands::{Outcome, checked, coverage, witness};
-use crate::{engine, events, rule_tests, style};
+use crate::{events, rule_tests, rules, style};
 
 pub(crate) fn run(args: &RulesArgs) -> Outcome {
     match &args.command {
@@ -33,7 +33,7 @@ pub(crate) fn run(args: &RulesArgs) -> Outcome {
 /// The rules of these paths, or the built-in ones if none is named.
 pub(crate) fn sources(paths: &[PathBuf], pipelines: &[PathBuf]) -> RuleSources {
     RuleSources {
-        builtin: if paths.is_empty() { engine::builtin_rules() } else { Vec::new() },
+        builtin: if paths.is_empty() { rules::builtin_rules() } else { Vec::new() },
         paths: paths.to_vec(),
         pipelines: pipelines.to_vec(),
     }
@@ -149,7 +149,7 @@ fn documents(paths: &[PathBuf]) -> Vec<Document> {
     if !paths.is_empty() {
         return sigma::load(paths).documents;
     }
-    engine::builtin_rules()
+    rules::builtin_rules()
         .iter()
         .flat_map(|(file, text)| sigma::parse_documents(text, file).0)
         .collect()

@@ -10,7 +10,9 @@ use sigma::{Diagnostic, Severity};
 use crate::args::RunArgs;
 use crate::commands::{Outcome, checked};
 use crate::config::Config;
-use crate::engine::{self, Engine, Part, rule_sources};
+use crate::engine::{Engine, Part};
+use crate::listeners;
+use crate::rules::rule_sources;
 use crate::signals::Signals;
 use crate::style;
 use crate::terminal::AlertPrinter;
@@ -52,7 +54,7 @@ pub(crate) fn run(args: &RunArgs) -> Outcome {
 }
 
 fn check(config: &Config, parts: &[Part]) -> Outcome {
-    let addresses = engine::addresses(config, parts)?;
+    let addresses = listeners::addresses(config, parts)?;
     let book = rule_sources(config).load();
     println!("configuration: fine");
     println!("data folder:   {}", config.data.folder.display());

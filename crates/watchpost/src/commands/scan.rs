@@ -19,8 +19,8 @@ use serde::Serialize;
 
 use crate::args::{Format, ScanArgs};
 use crate::commands::{Outcome, checked, rules};
-use crate::engine::definitions;
 use crate::events::{Found, Read, Reader};
+use crate::rules::definitions;
 use crate::style;
 
 /// The most matches that are kept for correlations. Each holds its event, some kilobytes.

@@ -1,0 +1,43 @@
+//! Secrets in the data folder: made once, of the system's random source, for their owner's eyes.
+
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use crate::engine::{EngineError, io};
+
+/// The bytes of the access token.
+pub(crate) const TOKEN_BYTES: usize = 32;
+
+/// The bytes of the log's identity, which is a part of every event's id.
+pub(crate) const LOG_ID_BYTES: usize = 4;
+
+/// Reads a file of hexadecimal digits, or makes it from the system's random source, readable by
+/// its owner only.
+pub(crate) fn secret(path: &Path, bytes: usize) -> Result<String, EngineError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) if text.trim().len() >= bytes * 2 => return Ok(text.trim().to_owned()),
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(source) => return Err(io("read", path)(source)),
+    }
+    let mut random = vec![0u8; bytes];
+    getrandom::fill(&mut random)
+        .map_err(|error| io("make", path)(std::io::Error::other(error.to_string())))?;
+    let text: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    // Written beside and renamed, so that a crash leaves no half of it.
+    let new = path.with_extension("new");
+    std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&new)
+        .and_then(|mut file| {
+            file.write_all(text.as_bytes())?;
+            file.sync_all()
+        })
+        .and_then(|()| std::fs::rename(&new, path))
+        .map_err(io("write", path))?;
+    Ok(text)
+}
