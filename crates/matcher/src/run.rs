@@ -223,9 +223,15 @@ pub(crate) fn matches<'s>(
 fn class(event: &Event) -> Logsource<'_> {
     static HASHES: LazyLock<[u64; 3]> =
         LazyLock::new(|| [PRODUCT, CATEGORY, SERVICE].map(event::path_hash));
-    let [product, category, service] = *HASHES;
+    let hashes = *HASHES;
+    let [product, category, service] = hashes;
+    // One test for the three: nearly all names are none of them.
+    let bits = hashes.iter().fold(0u64, |bits, hash| bits | 1 << (hash % 64));
     let mut class = Logsource::default();
     for (at, hash) in event.hashes().enumerate().rev() {
+        if bits >> (hash % 64) & 1 == 0 {
+            continue;
+        }
         let (part, name) = match hash {
             _ if hash == product => (&mut class.product, PRODUCT),
             _ if hash == category => (&mut class.category, CATEGORY),
