@@ -72,6 +72,18 @@ const RULE: &str = "title: Curl run\nid: 7e6a1a3e-8d5b-4a5e-9e0e-000000000001\ns
 
 const EVENT: &str = r#"{"@timestamp":"2026-08-05T12:00:00Z","ecs":{"version":"9.0"},"process":{"executable":"/usr/bin/curl"},"watchpost":{"logsource":{"product":"linux","category":"process_creation"}}}"#;
 
+/// Whoever mistypes a path is told, by its exit code too: no rules are no good news.
+#[test]
+fn rules_that_are_not_there_fail_every_command() {
+    for command in ["check", "test", "witness", "coverage"] {
+        let output = watchpost(&["rules", command, "/not/there"]).output().unwrap();
+        // Findings are what `check` is asked for, so it writes them to standard output.
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{command}: {said}");
+        assert!(said.contains("/not/there"), "{command}: {said}");
+    }
+}
+
 fn scan(rules: &Path, events: &Path) -> (Option<i32>, String, String) {
     let output = run(&[
         "scan",

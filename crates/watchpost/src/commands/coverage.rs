@@ -42,6 +42,8 @@ pub(crate) fn run(
     paths: &[PathBuf],
 ) -> Outcome {
     let book = rules::sources(paths, pipelines).load();
+    rules::show_faults(&book);
+    rules::all_usable(&book, paths)?;
     let seen = match data {
         Some(folder) => Some(classes(&search::open_index(folder)?.searcher())),
         None => None,

@@ -42,6 +42,7 @@ pub(crate) fn run(
     let sources = rules::sources(paths, pipelines);
     let book = sources.load();
     rules::show_faults(&book);
+    rules::all_usable(&book, paths)?;
     let mut faults = Vec::new();
     let pipelines = sources.pipelines(&mut faults);
     let solved: Vec<Solved<'_>> = book
