@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use bus::{
     Bus, EmbeddedBus, Output, Record, Records, Reject, Settings, Shutdown, Stage, StageOptions,
-    Topic, lag, run_stage,
+    Topic, run_stage,
 };
 use event::Timestamp;
 
@@ -64,7 +64,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     writeln!(out, "memory after it: {}", resident()?)?;
     std::thread::sleep(Duration::from_secs(30));
     writeln!(out, "memory after 30 idle seconds: {}", resident()?)?;
-    writeln!(out, "left to read: {}", lag(bus.as_ref(), "second", &[Topic::Events])?)?;
+    writeln!(out, "left to read: {}", bus.lag("second", &[Topic::Events])?)?;
     shutdown.trigger();
     for worker in workers {
         worker.join()?;

@@ -23,8 +23,9 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 /// A set of topics. All of it can be called from any thread.
 pub trait Bus: Send + Sync {
     /// Appends records, and returns once they are durable; callers share the cost of a sync. Waits
-    /// while the bus is full. On success the records are cleared, on failure none is stored and
-    /// they are left as they were.
+    /// while the bus is full. On success the records are cleared, on failure they are left as they
+    /// were. What is refused is not stored; where an answer did not come in time
+    /// ([`BusError::Unavailable`]), some of it may be, and a sender who sends again may double it.
     fn append(&self, topic: Topic, records: &mut Records) -> Result<(), BusError>;
 
     /// Appends records without waiting: `done` is called once they are durable, or at once, with
@@ -46,11 +47,25 @@ pub trait Bus: Send + Sync {
     /// committed.
     fn committed(&self, group: &str, topic: Topic) -> Result<Vec<Option<Offset>>, BusError>;
 
+    /// How many records a group has still to read of some topics. Zero is exact; a backend whose
+    /// offsets have holes may count a few too many otherwise.
+    fn lag(&self, group: &str, topics: &[Topic]) -> Result<u64, BusError> {
+        let mut records = 0;
+        for &topic in topics {
+            let committed = self.committed(group, topic)?;
+            for (extent, at) in self.extents(topic)?.iter().zip(committed) {
+                let at = at.unwrap_or(extent.begin).max(extent.begin);
+                records += extent.end.0.saturating_sub(at.0);
+            }
+        }
+        Ok(records)
+    }
+
     /// Changes how long a topic's records are kept.
     fn set_retention(&self, topic: Topic, retention: Retention) -> Result<(), BusError>;
 
     /// Removes now what retention allows to remove; backends also do it by themselves. Returns how
-    /// many records became unreadable.
+    /// many records became unreadable. A cluster keeps its own hours: there it does nothing.
     fn enforce_retention(&self) -> Result<u64, BusError>;
 
     /// Whether an append would be accepted now, or why not; for readiness probes.
@@ -60,7 +75,8 @@ pub trait Bus: Send + Sync {
     fn close(&self);
 }
 
-/// A member of a consumer group. Dropping it leaves the group.
+/// A member of a consumer group. Dropping it leaves the group: at once on a local bus, on a cluster
+/// when its place has stayed empty for the session's time.
 pub trait Consumer: Send {
     /// Gets the next records into `batch`, which is cleared first. Waits up to `limits.wait` if
     /// there are none.
@@ -144,8 +160,8 @@ pub struct Extent {
     pub begin: Offset,
     /// The offset that the next record gets.
     pub end: Offset,
-    /// About how many bytes it takes on disk.
-    pub bytes: u64,
+    /// About how many bytes it takes on disk, where the backend knows.
+    pub bytes: Option<u64>,
 }
 
 /// How long records are kept. A bound that is `None` does not bind.
@@ -155,17 +171,4 @@ pub struct Retention {
     pub age: Option<Duration>,
     /// While a topic is larger than this, its oldest records may be removed.
     pub bytes: Option<u64>,
-}
-
-/// How many records a group has still to read of some topics.
-pub fn lag(bus: &dyn Bus, group: &str, topics: &[Topic]) -> Result<u64, BusError> {
-    let mut records = 0;
-    for &topic in topics {
-        let committed = bus.committed(group, topic)?;
-        for (extent, at) in bus.extents(topic)?.iter().zip(committed) {
-            let at = at.unwrap_or(extent.begin).max(extent.begin);
-            records += extent.end.0.saturating_sub(at.0);
-        }
-    }
-    Ok(records)
 }

@@ -160,29 +160,9 @@ impl<S: Store> LocalConsumer<S> {
             self.turn = (self.turn + 1) % count;
         }
         for gap in batch.gaps() {
-            self.report(gap);
+            report_gap(&self.group, gap);
         }
         Ok(())
-    }
-
-    fn report(&self, gap: &Gap) {
-        let Gap { topic, partition, first, next, reason } = gap;
-        let records = next.0.saturating_sub(first.0);
-        let label = match reason {
-            GapReason::Retention => {
-                tracing::warn!(group = %self.group, %topic, %partition, %first, %next, records,
-                    "a consumer came too late: retention had removed records that it did not read");
-                "retention"
-            }
-            GapReason::Corrupt(what) => {
-                tracing::error!(group = %self.group, %topic, %partition, %first, %next, records, what,
-                    "stored records are damaged and were skipped");
-                "corrupt"
-            }
-        };
-        metrics::BUS_MISSING
-            .with_label_values(&[self.group.as_str(), topic.as_str(), label])
-            .inc_by(records);
     }
 
     fn load_positions(&mut self) -> Result<(), BusError> {
@@ -194,6 +174,25 @@ impl<S: Store> LocalConsumer<S> {
         }
         Ok(())
     }
+}
+
+/// Logs and counts what a consumer could not have.
+pub fn report_gap(group: &str, gap: &Gap) {
+    let Gap { topic, partition, first, next, reason } = gap;
+    let records = next.0.saturating_sub(first.0);
+    let label = match reason {
+        GapReason::Retention => {
+            tracing::warn!(group, %topic, %partition, %first, %next, records,
+                "a consumer came too late: retention had removed records that it did not read");
+            "retention"
+        }
+        GapReason::Corrupt(what) => {
+            tracing::error!(group, %topic, %partition, %first, %next, records, what,
+                "stored records are damaged and were skipped");
+            "corrupt"
+        }
+    };
+    metrics::BUS_MISSING.with_label_values(&[group, topic.as_str(), label]).inc_by(records);
 }
 
 impl<S: Store> Consumer for LocalConsumer<S> {

@@ -63,6 +63,28 @@ pub enum BusError {
         /// What the system said.
         reason: String,
     },
+    /// The cluster did not answer, or not in time. It is tried again.
+    #[error("the cluster did not answer while {doing}: {reason}")]
+    Unavailable {
+        /// What was being done.
+        doing: &'static str,
+        /// What the client library said.
+        reason: String,
+    },
+    /// The cluster answered, and refused who we are or what we ask.
+    #[error("the cluster refused {doing}: {reason}")]
+    Denied {
+        /// What was being done.
+        doing: &'static str,
+        /// What it said, and what to do.
+        reason: String,
+    },
+    /// The settings cannot work, or do not fit what is there.
+    #[error("{reason}")]
+    Misconfigured {
+        /// What does not fit, and what to do.
+        reason: String,
+    },
     /// Writing or reading failed. After a failed write the log accepts nothing more until it is
     /// opened again, because what the disk holds is no longer known.
     #[error("the log failed while {doing}: {source}")]
@@ -113,7 +135,13 @@ pub enum BusError {
 impl BusError {
     /// Whether the same call may succeed later without anyone changing anything but time and space.
     pub fn is_transient(&self) -> bool {
-        matches!(self, BusError::Full { .. } | BusError::DiskLow { .. } | BusError::Fenced { .. })
+        matches!(
+            self,
+            BusError::Full { .. }
+                | BusError::DiskLow { .. }
+                | BusError::Fenced { .. }
+                | BusError::Unavailable { .. }
+        )
     }
 
     pub(crate) fn storage(
@@ -126,11 +154,7 @@ impl BusError {
 
 /// Refuses records above the bound. A rejected record may be larger by its added headers, or the
 /// largest records could not be rejected.
-pub(crate) fn too_large(
-    topic: Topic,
-    records: &Records,
-    record_bytes_max: usize,
-) -> Result<(), BusError> {
+pub fn too_large(topic: Topic, records: &Records, record_bytes_max: usize) -> Result<(), BusError> {
     let bytes_max = match topic {
         Topic::Rejected => record_bytes_max + HEADERS_MAX,
         _ => record_bytes_max,
@@ -144,13 +168,15 @@ pub(crate) fn too_large(
 }
 
 /// Counts a refusal under its reason.
-pub(crate) fn count_refused(error: &BusError) {
+pub fn count_refused(error: &BusError) {
     let reason = match error {
         BusError::Full { .. } => "full",
         BusError::RecordTooLarge { .. } => "too_large",
         BusError::DiskLow { .. } => "disk_low",
         BusError::Fenced { .. } => "fenced",
         BusError::Closed => "closed",
+        BusError::Unavailable { .. } => "unavailable",
+        BusError::Denied { .. } => "denied",
         _ => "storage",
     };
     metrics::BUS_REFUSED.with_label_values(&[reason]).inc();

@@ -84,7 +84,7 @@ impl Groups {
 }
 
 /// Refuses names that could not be part of a stored key or of a metric's label.
-pub(crate) fn check_name(group: &str) -> Result<(), BusError> {
+pub fn check_name(group: &str) -> Result<(), BusError> {
     let valid = (1..=GROUP_BYTES_MAX).contains(&group.len())
         && group.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
     if valid { Ok(()) } else { Err(BusError::GroupName { group: group.to_owned() }) }

@@ -7,13 +7,14 @@
 //! [runtime](run_stage) does the polling, the committing, the retrying and the dead letters.
 //!
 //! [`Bus`] and [`Consumer`] are the whole interface. [`MemoryBus`] is for tests, [`EmbeddedBus`] is
-//! the durable log of one process, and a Kafka cluster fits the same two traits (a commit is its
-//! transaction). The `contract` module, behind the feature of that name, is the test suite that a
-//! backend must pass.
+//! the durable log of one process, and a Kafka cluster is behind the same two traits in the crate
+//! `bus-kafka`. The `contract` module, behind the feature of that name, is the test suite that a
+//! backend must pass, and [`backend`] has what all of them need.
 //!
 //! What it refuses to do: wait in async code (an append tells its end through a callback), give
 //! random access by key, or keep an order between partitions.
 
+pub mod backend;
 mod batch;
 mod bus;
 mod consumer;
@@ -32,7 +33,6 @@ mod topic;
 pub use batch::{Batch, Gap, GapReason, Record};
 pub use bus::{
     Bus, Clock, Consumer, Extent, OnDone, PollLimits, Polled, Retention, StateReader, StateVisitor,
-    lag,
 };
 pub use embedded::{Compression, EmbeddedBus, Settings, TopicSettings};
 pub use error::BusError;

@@ -128,7 +128,7 @@ impl Bus for MemoryBus {
             partition: Partition(partition),
             begin: Offset(log.begin),
             end: log.end(),
-            bytes: log.bytes,
+            bytes: Some(log.bytes),
         });
         Ok(extents.collect())
     }
@@ -371,7 +371,8 @@ fn largest_over(logs: &mut [Log], bytes_max: u64) -> Option<&mut Log> {
     (total - first >= bytes_max).then_some(log)
 }
 
-pub(crate) fn count_appended(topic: Topic, records: &Records) {
+/// Counts records that became durable.
+pub fn count_appended(topic: Topic, records: &Records) {
     if !records.is_empty() {
         metrics::BUS_APPENDED_RECORDS
             .with_label_values(&[topic.as_str()])

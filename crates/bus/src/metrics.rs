@@ -22,7 +22,7 @@ pub(crate) static BUS_APPENDED_BYTES: LazyLock<IntCounterVec> = LazyLock::new(||
 pub(crate) static BUS_REFUSED: LazyLock<IntCounterVec> = LazyLock::new(|| {
     counters(
         "watchpost_bus_refused_appends_total",
-        "Appends and commits refused, by reason (full, disk_low, too_large, storage, fenced, closed).",
+        "Appends and commits refused, by reason (full, disk_low, too_large, storage, fenced, closed, unavailable, denied).",
         &["reason"],
     )
 });

@@ -76,7 +76,8 @@ impl fmt::Display for Partition {
     }
 }
 
-/// The place of a record within its partition, from zero, without holes.
+/// The place of a record within its partition, from zero. It grows; on a Kafka cluster the marks of
+/// transactions take places too, so that it may grow by more than one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Offset(pub u64);
 

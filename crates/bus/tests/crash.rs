@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use bus::{
     Batch, Bus, EmbeddedBus, Output, Partition, PollLimits, Polled, Record, Records, Reject,
-    Settings, Shutdown, Stage, StageError, StageOptions, Start, StateReader, Topic, lag, run_stage,
+    Settings, Shutdown, Stage, StageError, StageOptions, Start, StateReader, Topic, run_stage,
 };
 use event::Timestamp;
 
@@ -58,7 +58,7 @@ fn nothing_acknowledged_is_lost_or_doubled_by_kill_9() {
             run_stage(bus.clone(), Box::new(copier), StageOptions::default(), shutdown.clone())
                 .unwrap();
         let deadline = Instant::now() + Duration::from_secs(60);
-        while lag(bus.as_ref(), "copier", &[Topic::Raw]).unwrap() > 0 {
+        while bus.lag("copier", &[Topic::Raw]).unwrap() > 0 {
             assert!(Instant::now() < deadline, "the copier does not catch up");
             std::thread::sleep(Duration::from_millis(5));
         }

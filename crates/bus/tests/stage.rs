@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bus::{
     Batch, Bus, BusError, MemoryBus, MemorySettings, Offset, Output, Partition, PollLimits, Polled,
     Record, Records, Reject, Shutdown, Stage, StageError, StageOptions, Start, StateReader, Topic,
-    lag, rejected_header, run_stage,
+    rejected_header, run_stage,
 };
 use event::Timestamp;
 
@@ -92,7 +92,7 @@ fn workers_share_the_partitions_and_each_record_is_done_once() {
             workers.push(start());
         }
     }
-    wait_until(|| lag(&bus, "doubler", &[Topic::Raw]).unwrap() == 0);
+    wait_until(|| bus.lag("doubler", &[Topic::Raw]).unwrap() == 0);
     shutdown.trigger();
     workers.into_iter().for_each(|worker| worker.join().unwrap());
     expected.sort();
@@ -118,12 +118,12 @@ fn a_worker_that_stops_in_a_batch_is_not_failed_by_the_others_leaving() {
     wait_until(|| workers.iter().any(|worker| worker.is_finished()));
     gate.is_open.store(true, Ordering::Relaxed);
     workers.into_iter().for_each(|worker| worker.join().unwrap());
-    assert_eq!(lag(&bus, "gated", &[Topic::Raw]).unwrap(), 1);
+    assert_eq!(bus.lag("gated", &[Topic::Raw]).unwrap(), 1);
 
     let shutdown = Shutdown::new();
     let stage = Box::new(Gated { gate: Arc::clone(&gate) });
     let worker = run_stage(Arc::new(bus.clone()), stage, options(), shutdown.clone()).unwrap();
-    wait_until(|| lag(&bus, "gated", &[Topic::Raw]).unwrap() == 0);
+    wait_until(|| bus.lag("gated", &[Topic::Raw]).unwrap() == 0);
     shutdown.trigger();
     worker.join().unwrap();
     assert_eq!(values(&bus, Topic::Events), ["a"]);
@@ -211,7 +211,7 @@ fn a_sink_goes_on_from_its_own_offsets() {
     assert_eq!(index.committed.as_slice(), &numbers[..index.committed.len()]);
     assert_eq!(index.committed.len(), 96);
     // The bus is never told of more than that: nobody believes it complete too early.
-    assert!((4..=20).contains(&lag(&bus, "sink", &[Topic::Raw]).unwrap()));
+    assert!((4..=20).contains(&bus.lag("sink", &[Topic::Raw]).unwrap()));
 }
 
 #[test]
@@ -415,7 +415,7 @@ fn run_until_done(bus: &MemoryBus, stage: Doubler) -> u64 {
     let shutdown = Shutdown::new();
     let worker =
         run_stage(Arc::new(bus.clone()), Box::new(stage), options(), shutdown.clone()).unwrap();
-    wait_until(|| lag(bus, "doubler", &[Topic::Raw]).unwrap() == 0);
+    wait_until(|| bus.lag("doubler", &[Topic::Raw]).unwrap() == 0);
     shutdown.trigger();
     worker.join().unwrap();
     passed_by_state(bus)

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bus::{
     Bus, EmbeddedBus, MemoryBus, MemorySettings, PollLimits, Records, Shutdown, StageOptions,
-    Topic, lag, run_stage,
+    Topic, run_stage,
 };
 use correlation::{CorrelationStage, Correlations, Definition};
 use detection::{DetectionStage, RuleBook, RuleSources, Rules};
@@ -85,8 +85,8 @@ fn work(bus: &Arc<dyn Bus>, events: &[Value]) {
         run_stage(Arc::clone(bus), Box::new(correlation), options, shutdown.clone()),
     ];
     let deadline = Instant::now() + Duration::from_secs(60);
-    while lag(&**bus, "detection", &[Topic::Events]).unwrap() > 0
-        || lag(&**bus, "correlation", &[Topic::Matches]).unwrap() > 0
+    while bus.lag("detection", &[Topic::Events]).unwrap() > 0
+        || bus.lag("correlation", &[Topic::Matches]).unwrap() > 0
     {
         assert!(Instant::now() < deadline, "the stages do not get done");
         std::thread::sleep(Duration::from_millis(5));

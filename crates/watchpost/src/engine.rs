@@ -279,7 +279,7 @@ impl Engine {
             ("indexing", &[Topic::Events, Topic::Alerts]),
         ];
         for (group, topics) in CHAIN {
-            while bus::lag(self.bus.as_ref(), group, topics)? > 0 {
+            while self.bus.lag(group, topics)? > 0 {
                 if self.stopped().is_some() {
                     return Ok(());
                 }

@@ -235,7 +235,7 @@ impl Bus for EmbeddedBus {
             partition: log.partition,
             begin: log.begin(),
             end: log.end(),
-            bytes: lock(&log.segments).bytes(),
+            bytes: Some(lock(&log.segments).bytes()),
         });
         Ok(extents.collect())
     }

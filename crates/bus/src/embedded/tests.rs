@@ -183,7 +183,7 @@ fn retention_by_age_keeps_what_is_young_and_survives_reopening() {
     drop(bus);
     let bus = reopen();
     let extent = bus.extents(Topic::Raw).unwrap()[0];
-    assert_eq!((extent.begin.0, extent.end.0, extent.bytes), (100, 100, 0));
+    assert_eq!((extent.begin.0, extent.end.0, extent.bytes), (100, 100, Some(0)));
     append(&bus, 100..101);
     assert_eq!(read(&bus).0, [100]);
 }

@@ -81,7 +81,7 @@ pub(crate) fn run(args: DemoArgs) -> Outcome {
     });
     let staged = fleet.staged().to_vec();
     let sent = send(&engine, &mut fleet, &signals, args.duration)?;
-    let behind = bus::lag(engine.bus.as_ref(), "normalize", &[Topic::Raw])?;
+    let behind = engine.bus.lag("normalize", &[Topic::Raw])?;
     if behind >= BEHIND_TOLD_MIN {
         eprintln!("{behind} events are still to be looked at; Ctrl-C twice ends at once");
     }
@@ -150,7 +150,7 @@ fn send(
 /// The last alerts may still be on their way to the terminal.
 fn wait_for_the_printer(engine: &Engine) -> Result<(), EngineError> {
     let started = Instant::now();
-    while bus::lag(engine.bus.as_ref(), "terminal", &[Topic::Alerts])? > 0
+    while engine.bus.lag("terminal", &[Topic::Alerts])? > 0
         && started.elapsed() < Duration::from_secs(5)
     {
         std::thread::sleep(TICK);

@@ -43,7 +43,7 @@ struct TopicStatus {
     appended: u64,
     /// How many can still be read.
     kept: u64,
-    bytes: u64,
+    bytes: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -110,7 +110,7 @@ pub(crate) async fn status(State(context): State<Context>) -> Result<Json<Status
 fn bus_status(bus: &dyn Bus) -> Result<(Vec<Lag>, Vec<TopicStatus>), BusError> {
     let mut lags = Vec::new();
     for (stage, topics) in STAGES {
-        lags.push(Lag { stage: stage.to_owned(), records: bus::lag(bus, stage, topics)? });
+        lags.push(Lag { stage: stage.to_owned(), records: bus.lag(stage, topics)? });
     }
     let mut all = Vec::new();
     for topic in Topic::ALL {

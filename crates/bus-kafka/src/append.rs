@@ -1,0 +1,305 @@
+//! Appends: idempotent produce, answered when the last record of an append is on the brokers.
+//!
+//! One producer for the whole process, with a thread that takes delivery reports. What is accepted
+//! and not yet acknowledged is bounded by bytes; beyond that an append waits, or is told
+//! [`BusError::Full`].
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use bus::{BusError, OnDone, RecordRef, Records, Topic, backend, partition_of_key};
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::statistics::Statistics;
+
+use crate::Settings;
+use crate::client::{Events, lock};
+use crate::error::{bus_error, reason};
+use crate::topics::Names;
+
+const DOING: &str = "appending";
+
+/// How long a close waits for what was accepted.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The producer of appends.
+pub(crate) struct Appends {
+    producer: ThreadedProducer<Reports>,
+    names: Names,
+    partitions: [u32; Topic::ALL.len()],
+    record_bytes_max: usize,
+    pending: Arc<Pending>,
+    is_closed: AtomicBool,
+    /// Where the next append without keys goes.
+    turn: AtomicU32,
+}
+
+/// How many bytes are accepted and not yet acknowledged.
+struct Pending {
+    bytes: Mutex<usize>,
+    bytes_max: usize,
+    less: Condvar,
+}
+
+/// One append on its way.
+struct Job {
+    topic: Topic,
+    bytes: usize,
+    /// Records without an answer yet.
+    left: AtomicUsize,
+    failed: Mutex<Option<BusError>>,
+    end: Mutex<Option<(Records, OnDone)>>,
+    pending: Arc<Pending>,
+}
+
+impl Appends {
+    pub(crate) fn new(
+        settings: &Settings,
+        names: Names,
+        partitions: [u32; Topic::ALL.len()],
+    ) -> Result<Self, BusError> {
+        let reports = Reports(Events::default());
+        let producer = settings
+            .producer("append")
+            .create_with_context(reports)
+            .map_err(|error| bus_error("making a client", &error))?;
+        Ok(Appends {
+            producer,
+            names,
+            partitions,
+            record_bytes_max: settings.record_bytes_max,
+            pending: Arc::new(Pending {
+                bytes: Mutex::new(0),
+                bytes_max: settings.pending_bytes_max.max(settings.record_bytes_max),
+                less: Condvar::new(),
+            }),
+            is_closed: AtomicBool::new(false),
+            turn: AtomicU32::new(0),
+        })
+    }
+
+    /// Appends and waits.
+    pub(crate) fn append(&self, topic: Topic, records: &mut Records) -> Result<(), BusError> {
+        self.check(topic, records).inspect_err(backend::count_refused)?;
+        if records.is_empty() {
+            return Ok(());
+        }
+        self.pending.wait_for(records.bytes_len(), &self.is_closed)?;
+        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+        let done = move |records, result| drop(sender.send((records, result)));
+        self.send(topic, std::mem::take(records), Box::new(done));
+        let (returned, result) = receiver.recv().map_err(|_| BusError::Closed)?;
+        *records = returned;
+        result.inspect_err(backend::count_refused)
+    }
+
+    /// Appends without waiting.
+    pub(crate) fn append_async(&self, topic: Topic, records: Records, done: OnDone) {
+        let accepted = self.check(topic, &records).and_then(|()| {
+            if records.is_empty() { Ok(()) } else { self.pending.take(records.bytes_len()) }
+        });
+        match accepted {
+            Ok(()) if records.is_empty() => done(records, Ok(())),
+            Ok(()) => self.send(topic, records, done),
+            Err(error) => {
+                backend::count_refused(&error);
+                done(records, Err(error));
+            }
+        }
+    }
+
+    /// Accepts nothing more, and waits for what was accepted.
+    pub(crate) fn close(&self) {
+        if !self.is_closed.swap(true, Ordering::AcqRel) {
+            self.pending.less.notify_all();
+            if let Err(error) = self.producer.flush(CLOSE_TIMEOUT) {
+                tracing::warn!(%error, "some appends had no answer when the bus was closed");
+            }
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Acquire)
+    }
+
+    fn check(&self, topic: Topic, records: &Records) -> Result<(), BusError> {
+        if self.is_closed() {
+            return Err(BusError::Closed);
+        }
+        backend::too_large(topic, records, self.record_bytes_max)
+    }
+
+    fn send(&self, topic: Topic, records: Records, done: OnDone) {
+        let count = records.len();
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let job = Arc::new(Job {
+            topic,
+            bytes: records.bytes_len(),
+            // One for us, so that it cannot end while records are still handed over.
+            left: AtomicUsize::new(count + 1),
+            failed: Mutex::new(None),
+            end: Mutex::new(None),
+            pending: Arc::clone(&self.pending),
+        });
+        let partitions = self.partitions[topic.index()];
+        let mut unsent = 0;
+        for record in records.iter() {
+            if unsent > 0 {
+                unsent += 1;
+                continue;
+            }
+            let partition = partition(record.key, partitions, turn);
+            let headers = headers(record);
+            let to = base_record(self.names.of(topic), partition, &record, headers, job.clone());
+            if let Err((error, _)) = self.producer.send(to) {
+                job.fail(bus_error(DOING, &error));
+                unsent = 1;
+            }
+        }
+        *lock(&job.end) = Some((records, done));
+        job.answered(unsent + 1);
+    }
+}
+
+impl Drop for Appends {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// The partition of a record: by its key, else whichever's turn it is.
+pub(crate) fn partition(key: &[u8], partitions: u32, turn: u32) -> i32 {
+    let chosen = partition_of_key(key, partitions).map(|partition| partition.0);
+    chosen.unwrap_or(turn % partitions.max(1)) as i32
+}
+
+/// The headers as the client wants them.
+pub(crate) fn headers(record: RecordRef<'_>) -> Option<OwnedHeaders> {
+    if record.headers.bytes_len() == 0 {
+        return None;
+    }
+    // A name with a zero byte cannot be told to the client; none of ours has one.
+    let headers = record.headers.iter().filter(|(name, _)| !name.contains('\0'));
+    let mut owned = OwnedHeaders::new_with_capacity(8);
+    for (key, value) in headers {
+        owned = owned.insert(Header { key, value: Some(value) });
+    }
+    Some(owned)
+}
+
+/// A record for the client. An empty key is none.
+pub(crate) fn base_record<'a, D: rdkafka::util::IntoOpaque>(
+    topic: &'a str,
+    partition: i32,
+    record: &RecordRef<'a>,
+    headers: Option<OwnedHeaders>,
+    opaque: D,
+) -> BaseRecord<'a, [u8], [u8], D> {
+    let key = (!record.key.is_empty()).then_some(record.key);
+    let mut to = BaseRecord::with_opaque_to(topic, opaque).partition(partition);
+    to.key = key;
+    to.payload = Some(record.value);
+    to.headers = headers;
+    to
+}
+
+impl Pending {
+    /// Takes room, or says that there is none.
+    fn take(&self, bytes: usize) -> Result<(), BusError> {
+        let mut taken = lock(&self.bytes);
+        if *taken > 0 && *taken + bytes > self.bytes_max {
+            let pending_bytes = *taken;
+            return Err(BusError::Full { pending_bytes, pending_bytes_max: self.bytes_max });
+        }
+        *taken += bytes;
+        Ok(())
+    }
+
+    /// Takes room, and waits until there is some.
+    fn wait_for(&self, bytes: usize, is_closed: &AtomicBool) -> Result<(), BusError> {
+        let mut taken = lock(&self.bytes);
+        while *taken > 0 && *taken + bytes > self.bytes_max {
+            if is_closed.load(Ordering::Acquire) {
+                return Err(BusError::Closed);
+            }
+            taken = self.less.wait(taken).unwrap_or_else(PoisonError::into_inner);
+        }
+        *taken += bytes;
+        Ok(())
+    }
+
+    fn give_back(&self, bytes: usize) {
+        *lock(&self.bytes) -= bytes;
+        self.less.notify_all();
+    }
+}
+
+impl Job {
+    fn fail(&self, error: BusError) {
+        lock(&self.failed).get_or_insert(error);
+    }
+
+    /// So many of its records have their answer. The last one ends it.
+    fn answered(&self, records: usize) {
+        if self.left.fetch_sub(records, Ordering::AcqRel) != records {
+            return;
+        }
+        self.pending.give_back(self.bytes);
+        let Some((mut records, done)) = lock(&self.end).take() else { return };
+        match lock(&self.failed).take() {
+            None => {
+                backend::count_appended(self.topic, &records);
+                records.clear();
+                done(records, Ok(()));
+            }
+            Some(error) => done(records, Err(error)),
+        }
+    }
+}
+
+/// Takes delivery reports.
+struct Reports(Events);
+
+impl ClientContext for Reports {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.0.log(level, facility, message);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        self.0.stats(statistics);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.0.error(error, reason);
+    }
+}
+
+impl ProducerContext for Reports {
+    type DeliveryOpaque = Arc<Job>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, job: Arc<Job>) {
+        if let Err((error, _)) = result {
+            job.fail(match error.rdkafka_error_code() {
+                Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize) => {
+                    BusError::Misconfigured {
+                        reason: format!(
+                            "the brokers refuse a record of {} as too large; raise the topic's max.message.bytes",
+                            job.topic
+                        ),
+                    }
+                }
+                // The library knows no more than that it took too long; the trouble before says why.
+                Some(RDKafkaErrorCode::MessageTimedOut) => BusError::Unavailable {
+                    doing: DOING,
+                    reason: self.0.take_trouble().map_or_else(|| reason(error), |(_, why)| why),
+                },
+                _ => bus_error(DOING, error),
+            });
+        }
+        job.answered(1);
+    }
+}
