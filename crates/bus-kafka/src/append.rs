@@ -12,13 +12,13 @@ use bus::{BusError, OnDone, RecordRef, Records, Topic, backend, partition_of_key
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::statistics::Statistics;
 
 use crate::Settings;
 use crate::client::{Events, lock};
-use crate::error::{bus_error, reason};
+use crate::error::{bus_error, is_too_large, reason, too_large};
 use crate::topics::Names;
 
 const DOING: &str = "appending";
@@ -28,10 +28,10 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The producer of appends.
 pub(crate) struct Appends {
-    producer: ThreadedProducer<Reports>,
+    settings: Settings,
+    producer: Mutex<Arc<ThreadedProducer<Reports>>>,
     names: Names,
     partitions: [u32; Topic::ALL.len()],
-    record_bytes_max: usize,
     pending: Arc<Pending>,
     is_closed: AtomicBool,
     /// Where the next append without keys goes.
@@ -62,16 +62,11 @@ impl Appends {
         names: Names,
         partitions: [u32; Topic::ALL.len()],
     ) -> Result<Self, BusError> {
-        let reports = Reports(Events::default());
-        let producer = settings
-            .producer("append")
-            .create_with_context(reports)
-            .map_err(|error| bus_error("making a client", &error))?;
         Ok(Appends {
-            producer,
+            settings: settings.clone(),
+            producer: Mutex::new(Arc::new(make(settings)?)),
             names,
             partitions,
-            record_bytes_max: settings.record_bytes_max,
             pending: Arc::new(Pending {
                 bytes: Mutex::new(0),
                 bytes_max: settings.pending_bytes_max.max(settings.record_bytes_max),
@@ -116,7 +111,8 @@ impl Appends {
     pub(crate) fn close(&self) {
         if !self.is_closed.swap(true, Ordering::AcqRel) {
             self.pending.less.notify_all();
-            if let Err(error) = self.producer.flush(CLOSE_TIMEOUT) {
+            let producer = Arc::clone(&lock(&self.producer));
+            if let Err(error) = producer.flush(CLOSE_TIMEOUT) {
                 tracing::warn!(%error, "some appends had no answer when the bus was closed");
             }
         }
@@ -130,7 +126,18 @@ impl Appends {
         if self.is_closed() {
             return Err(BusError::Closed);
         }
-        backend::too_large(topic, records, self.record_bytes_max)
+        backend::too_large(topic, records, self.settings.record_bytes_max)
+    }
+
+    /// The producer. One that the cluster has made unusable, say by a refusal that was withdrawn
+    /// since, is replaced by a new one.
+    fn producer(&self) -> Result<Arc<ThreadedProducer<Reports>>, BusError> {
+        let mut producer = lock(&self.producer);
+        if let Some((code, reason)) = producer.client().fatal_error() {
+            tracing::warn!(%code, reason, "the producer of appends has failed and is made anew");
+            *producer = Arc::new(make(&self.settings)?);
+        }
+        Ok(Arc::clone(&producer))
     }
 
     fn send(&self, topic: Topic, records: Records, done: OnDone) {
@@ -146,22 +153,23 @@ impl Appends {
             pending: Arc::clone(&self.pending),
         });
         let partitions = self.partitions[topic.index()];
-        let mut unsent = 0;
-        for record in records.iter() {
-            if unsent > 0 {
-                unsent += 1;
-                continue;
+        let mut sent = 0;
+        let mut send_all = || {
+            let producer = self.producer()?;
+            for record in records.iter() {
+                let partition = partition(record.key, partitions, turn);
+                let (name, headers) = (self.names.of(topic), headers(record));
+                let to = base_record(name, partition, &record, headers, job.clone());
+                producer.send(to).map_err(|(error, _)| bus_error(DOING, &error))?;
+                sent += 1;
             }
-            let partition = partition(record.key, partitions, turn);
-            let headers = headers(record);
-            let to = base_record(self.names.of(topic), partition, &record, headers, job.clone());
-            if let Err((error, _)) = self.producer.send(to) {
-                job.fail(bus_error(DOING, &error));
-                unsent = 1;
-            }
+            Ok(())
+        };
+        if let Err(error) = send_all() {
+            job.fail(error);
         }
         *lock(&job.end) = Some((records, done));
-        job.answered(unsent + 1);
+        job.answered(count - sent + 1);
     }
 }
 
@@ -169,6 +177,13 @@ impl Drop for Appends {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+fn make(settings: &Settings) -> Result<ThreadedProducer<Reports>, BusError> {
+    settings
+        .producer("append")
+        .create_with_context(Reports(Events::default()))
+        .map_err(|error| bus_error("making a client", &error))
 }
 
 /// The partition of a record: by its key, else whichever's turn it is.
@@ -222,14 +237,16 @@ impl Pending {
     /// Takes room, and waits until there is some.
     fn wait_for(&self, bytes: usize, is_closed: &AtomicBool) -> Result<(), BusError> {
         let mut taken = lock(&self.bytes);
-        while *taken > 0 && *taken + bytes > self.bytes_max {
+        loop {
             if is_closed.load(Ordering::Acquire) {
                 return Err(BusError::Closed);
             }
+            if *taken == 0 || *taken + bytes <= self.bytes_max {
+                *taken += bytes;
+                return Ok(());
+            }
             taken = self.less.wait(taken).unwrap_or_else(PoisonError::into_inner);
         }
-        *taken += bytes;
-        Ok(())
     }
 
     fn give_back(&self, bytes: usize) {
@@ -282,16 +299,9 @@ impl ProducerContext for Reports {
     type DeliveryOpaque = Arc<Job>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, job: Arc<Job>) {
-        if let Err((error, _)) = result {
+        if let Err((error, message)) = result {
             job.fail(match error.rdkafka_error_code() {
-                Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize) => {
-                    BusError::Misconfigured {
-                        reason: format!(
-                            "the brokers refuse a record of {} as too large; raise the topic's max.message.bytes",
-                            job.topic
-                        ),
-                    }
-                }
+                _ if is_too_large(error) => too_large(message.topic()),
                 // The library knows no more than that it took too long; the trouble before says why.
                 Some(RDKafkaErrorCode::MessageTimedOut) => BusError::Unavailable {
                     doing: DOING,

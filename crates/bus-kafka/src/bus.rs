@@ -5,22 +5,34 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bus::{
-    Bus, BusError, Consumer, Extent, Offset, OnDone, Partition, Records, Retention, Topic, backend,
+    Bus, BusError, Consumer, Extent, Offset, OnDone, Partition, Records, Retention, StateReader,
+    StateVisitor, Topic, backend,
 };
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::KafkaError;
-use rdkafka::util::Timeout;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message;
 
 use crate::Settings;
 use crate::append::Appends;
-use crate::client::{Events, lock};
+use crate::client::{Events, lock, serve};
 use crate::consumer::KafkaConsumer;
-use crate::error::bus_error;
+use crate::error::{bus_error, is_denied, with_advice};
+use crate::identity;
 use crate::positions::{bus_offset, client_offset, list};
+use crate::state::State;
 use crate::topics::{self, Names};
 
 /// Up to so many offsets behind, records are counted one by one instead of guessed.
 const LAG_COUNTED_MAX: u64 = 2000;
+
+/// How long records are counted before their number is guessed.
+const LAG_COUNTED_FOR: Duration = Duration::from_secs(2);
+
+/// So many clients that ask for groups' offsets are kept for the next question.
+const CLIENTS_KEPT: usize = 16;
+
+/// On how many brokers a record is kept, if nobody says otherwise and there are so many.
+const REPLICATION: u16 = 3;
 
 /// A cluster as a bus.
 #[derive(Clone)]
@@ -34,9 +46,9 @@ pub(crate) struct Shared {
     pub(crate) appends: Appends,
     /// Asks for metadata and for the ends of partitions.
     pub(crate) asking: BaseConsumer<Events>,
-    /// One client per group whose offsets were asked for.
+    /// Clients that ask for a group's offsets, while they are not asking.
     committed: Mutex<BTreeMap<String, BaseConsumer<Events>>>,
-    /// Counts the records between two offsets.
+    /// Counts the records between two offsets, while it is not counting.
     counting: Mutex<Option<BaseConsumer<Events>>>,
     /// Which places of which groups this process has: a place has a name that lasts.
     places: Mutex<BTreeMap<String, Vec<bool>>>,
@@ -48,14 +60,16 @@ impl KafkaBus {
     /// # Errors
     /// [`BusError::Unavailable`] when no broker answers in time, [`BusError::Denied`] when they
     /// refuse us, [`BusError::Misconfigured`] when a topic is missing or a setting is impossible.
-    pub fn connect(settings: Settings) -> Result<Self, BusError> {
+    pub fn connect(mut settings: Settings) -> Result<Self, BusError> {
+        settings.check()?;
         let asking: BaseConsumer<Events> = settings
             .client("ask")
             .create_with_context(Events::default())
             .map_err(|error| bus_error("making a client", &error))?;
         let names = Names::new(&settings.prefix);
-        let existing = reach(&settings, &asking)?;
-        let partitions = topics::prepare(&settings, &names, &existing)?;
+        let (existing, brokers) = reach(&settings, &asking)?;
+        settings.replication.get_or_insert(brokers.clamp(1, REPLICATION));
+        let partitions = topics::prepare(&settings, &asking, &names, &existing)?;
         let appends = Appends::new(&settings, names.clone(), partitions)?;
         tracing::info!(
             brokers = settings.brokers.join(","),
@@ -75,41 +89,57 @@ impl KafkaBus {
             places: Mutex::default(),
         })))
     }
+
+    /// The identity of the log: the same for all copies, for as long as its topics exist. It is
+    /// what the first copy that asked proposed, which should be random.
+    ///
+    /// # Errors
+    /// When the cluster does not answer, or its topic is missing and may not be made.
+    pub fn identity(&self, proposal: &str) -> Result<String, BusError> {
+        let settings = &self.0.settings;
+        let metadata = self.0.asking.fetch_metadata(None, settings.request_timeout);
+        let metadata = metadata.map_err(|error| bus_error("reading metadata", &error))?;
+        let name = identity::topic_name(&settings.prefix);
+        let exists = topics::existing(&metadata).contains_key(&name);
+        identity::identity(settings, exists, proposal)
+    }
 }
 
-/// Waits until a broker answers, and tells the topics there are.
+/// Waits until a broker answers, and tells the topics and how many brokers there are.
 fn reach(
     settings: &Settings,
     asking: &BaseConsumer<Events>,
-) -> Result<BTreeMap<String, u32>, BusError> {
+) -> Result<(BTreeMap<String, u32>, u16), BusError> {
     let deadline = Instant::now() + settings.connect_timeout;
     let mut why: Option<String> = None;
     loop {
         let slice = Duration::from_secs(1).min(settings.connect_timeout);
         let error = match asking.fetch_metadata(None, slice) {
-            Ok(metadata) => return Ok(topics::existing(&metadata)),
+            Ok(metadata) => {
+                let brokers = u16::try_from(metadata.brokers().len()).unwrap_or(u16::MAX);
+                return Ok((topics::existing(&metadata), brokers));
+            }
             Err(error) => error,
         };
-        // Serves what the client has to tell.
-        if let Some(Err(error)) = asking.poll(Timeout::After(Duration::ZERO)) {
-            tracing::debug!(%error, "connecting to Kafka");
-        }
+        serve(asking);
         let brokers = settings.brokers.join(",");
         match asking.context().take_trouble() {
-            Some((true, reason)) => {
-                let reason = format!(
-                    "{reason}; check the user, the password and the mechanism in [kafka], and whether {brokers} speaks TLS"
-                );
+            Some((code, said)) if is_denied(code) => {
+                let reason = with_advice(code, said);
                 return Err(BusError::Denied { doing: "our connection", reason });
             }
-            Some((false, reason)) => why = Some(reason),
+            // That all brokers are down says less than what came before it.
+            Some((RDKafkaErrorCode::AllBrokersDown, _)) if why.is_some() => {}
+            Some((_, said)) => why = Some(said),
             None => {}
         }
         if Instant::now() >= deadline {
             let why = why.unwrap_or_else(|| error.to_string());
             return Err(BusError::Unavailable {
                 doing: "connecting",
-                reason: format!("{why}; is Kafka running at {brokers}?"),
+                reason: format!(
+                    "{why}; is Kafka running at {brokers}, and are TLS and SASL in [kafka] right for it?"
+                ),
             });
         }
     }
@@ -134,7 +164,12 @@ impl Bus for KafkaBus {
         self.0.partitions[topic.index()]
     }
 
+    fn has_dense_offsets(&self) -> bool {
+        false
+    }
+
     fn extents(&self, topic: Topic) -> Result<Vec<Extent>, BusError> {
+        serve(&self.0.asking);
         let extents = self.0.partitions_of(topic).map(|partition| {
             let (begin, end) = self.0.watermarks(topic, partition)?;
             Ok(Extent { partition, begin, end, bytes: None })
@@ -144,20 +179,28 @@ impl Bus for KafkaBus {
 
     fn committed(&self, group: &str, topic: Topic) -> Result<Vec<Option<Offset>>, BusError> {
         const DOING: &str = "reading a group's offsets";
-        let mut clients = lock(&self.0.committed);
-        if !clients.contains_key(group) {
-            let config = self.0.settings.reader("offsets", &self.0.group_name(group));
-            let client = config
+        // It is taken out: nobody waits for another's question.
+        let kept = lock(&self.0.committed).remove(group);
+        let client = match kept {
+            Some(client) => client,
+            None => self
+                .0
+                .settings
+                .reader("offsets", &self.0.group_name(group))
                 .create_with_context(Events::default())
-                .map_err(|error| bus_error(DOING, &error))?;
-            clients.insert(group.to_owned(), client);
-        }
-        let client = clients.get(group).expect("it was just made");
+                .map_err(|error| bus_error(DOING, &error))?,
+        };
         let all = self.0.partitions_of(topic).map(|p| ((topic, p), rdkafka::Offset::Invalid));
         let asked = list(&self.0.names, all)?;
         let told = client
             .committed_offsets(asked, self.0.settings.request_timeout)
             .map_err(|error| bus_error(DOING, &error))?;
+        serve(&client);
+        let mut clients = lock(&self.0.committed);
+        if clients.len() < CLIENTS_KEPT {
+            clients.insert(group.to_owned(), client);
+        }
+        drop(clients);
         let mut offsets = vec![None; self.0.partitions[topic.index()] as usize];
         for element in told.elements() {
             element.error().map_err(|error| bus_error(DOING, &error))?;
@@ -178,14 +221,24 @@ impl Bus for KafkaBus {
                 let at = at.unwrap_or(extent.begin).max(extent.begin);
                 records += match extent.end.0.saturating_sub(at.0) {
                     // The marks of transactions take offsets too, so a gap may be of nothing.
-                    offsets @ 1..=LAG_COUNTED_MAX => {
-                        self.0.count_records(topic, extent.partition, at)?.min(offsets)
-                    }
+                    1..=LAG_COUNTED_MAX => self.0.count_records(topic, extent, at)?,
                     offsets => offsets,
                 };
             }
         }
         Ok(records)
+    }
+
+    fn state_of(&self, group: &str, each: &mut StateVisitor<'_>) -> Result<(), BusError> {
+        let settings = &self.0.settings;
+        let metadata = self.0.asking.fetch_metadata(None, settings.request_timeout);
+        let metadata = metadata.map_err(|error| bus_error("reading metadata", &error))?;
+        let name = topics::state_name(&settings.prefix, group);
+        let Some(count) = topics::existing(&metadata).get(&name).copied() else { return Ok(()) };
+        let partitions: Vec<Partition> = (0..count).map(Partition).collect();
+        let mut state = State::default();
+        state.load(settings, &name, &partitions)?;
+        state.scan(b"", each)
     }
 
     fn set_retention(&self, topic: Topic, retention: Retention) -> Result<(), BusError> {
@@ -198,10 +251,14 @@ impl Bus for KafkaBus {
     }
 
     fn health(&self) -> Result<(), BusError> {
+        const HEALTH: &str = "asking for its health";
         self.0.check_open()?;
         let timeout = self.0.settings.request_timeout.min(Duration::from_secs(2));
         let metadata = self.0.asking.fetch_metadata(Some(self.0.names.of(Topic::Raw)), timeout);
-        metadata.map(|_| ()).map_err(|error| bus_error("asking for its health", &error))
+        serve(&self.0.asking);
+        topics::found(&metadata.map_err(|error| bus_error(HEALTH, &error))?)
+            .map(|_| ())
+            .map_err(|error| bus_error(HEALTH, &error))
     }
 
     fn close(&self) {
@@ -255,39 +312,40 @@ impl Shared {
         Ok((bus_offset(begin), bus_offset(end)))
     }
 
-    /// How many records follow an offset.
-    fn count_records(
-        &self,
-        topic: Topic,
-        partition: Partition,
-        from: Offset,
-    ) -> Result<u64, BusError> {
+    /// How many records there are from an offset on, or how many offsets if that takes too long.
+    fn count_records(&self, topic: Topic, extent: &Extent, from: Offset) -> Result<u64, BusError> {
         const DOING: &str = "counting records";
         let failed = |error: KafkaError| bus_error(DOING, &error);
-        let mut counting = lock(&self.counting);
-        if counting.is_none() {
-            let mut config = self.settings.reader("count", &self.group_name("count"));
-            config.set("enable.partition.eof", "true").set("fetch.wait.max.ms", "5");
-            *counting = Some(config.create_with_context(Events::default()).map_err(failed)?);
-        }
-        let reader = counting.as_ref().expect("it was just made");
-        let list = list(&self.names, [((topic, partition), client_offset(from))])?;
+        let kept = lock(&self.counting).take();
+        let reader = match kept {
+            Some(reader) => reader,
+            None => {
+                let mut config = self.settings.reader("count", &self.group_name("count"));
+                config.set("enable.partition.eof", "true").set("fetch.wait.max.ms", "5");
+                config.create_with_context(Events::default()).map_err(failed)?
+            }
+        };
+        let list = list(&self.names, [((topic, extent.partition), client_offset(from))])?;
         reader.assign(&list).map_err(failed)?;
-        let deadline = Instant::now() + self.settings.request_timeout;
+        let deadline = Instant::now() + LAG_COUNTED_FOR.min(self.settings.request_timeout);
         let mut records = 0;
-        let counted = loop {
+        loop {
             match reader.poll(Duration::from_millis(50)) {
+                // What was appended since is of the next count.
+                Some(Ok(message)) if bus_offset(message.offset()) >= extent.end => break,
                 Some(Ok(_)) => records += 1,
-                Some(Err(KafkaError::PartitionEOF(_))) => break Ok(records),
-                Some(Err(error)) => tracing::debug!(%error, %topic, %partition, DOING),
+                Some(Err(KafkaError::PartitionEOF(_))) => break,
+                Some(Err(error)) => tracing::debug!(%error, %topic, DOING),
                 None => {}
             }
             if Instant::now() >= deadline {
-                let reason = format!("{topic}/{partition} does not end");
-                break Err(BusError::Unavailable { doing: DOING, reason });
+                records = extent.end.0 - from.0;
+                break;
             }
-        };
+        }
         reader.unassign().map_err(failed)?;
-        counted
+        serve(&reader);
+        *lock(&self.counting) = Some(reader);
+        Ok(records)
     }
 }

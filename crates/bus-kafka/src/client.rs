@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::ConsumerContext;
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::DeliveryResult;
+use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::ProducerContext;
 use rdkafka::statistics::Statistics;
 
-use crate::error::is_denied;
 use crate::{Settings, metrics};
 
-/// How often a client tells its figures.
-const STATISTICS_EVERY: Duration = Duration::from_secs(5);
+/// How often a client tells its figures. Only those are asked that are polled all the time: in the
+/// others, what nobody takes would pile up.
+pub(crate) const STATISTICS_MS: &str = "5000";
 
 /// Room for what a batch adds to its records.
 const BATCH_OVERHEAD_BYTES: usize = 64 * 1024;
@@ -29,14 +29,12 @@ impl Settings {
         };
         set("bootstrap.servers", &self.brokers.join(","));
         set("client.id", &format!("{}-{role}", self.instance));
-        set("statistics.interval.ms", &milliseconds(STATISTICS_EVERY));
         set("socket.keepalive.enable", "true");
         set("topic.metadata.refresh.interval.ms", "60000");
         set("reconnect.backoff.ms", "50");
         set("reconnect.backoff.max.ms", "2000");
         let record_bytes = self.record_bytes_max + bus::HEADERS_MAX + BATCH_OVERHEAD_BYTES;
         set("message.max.bytes", &record_bytes.to_string());
-        set("fetch.message.max.bytes", "4194304");
         set("receive.message.max.bytes", &(record_bytes * 4).max(100_000_000).to_string());
         let protocol = match (&self.tls, &self.sasl) {
             (None, None) => "plaintext",
@@ -74,6 +72,7 @@ impl Settings {
                 config.set(name, value);
             }
         };
+        set("statistics.interval.ms", STATISTICS_MS);
         set("enable.idempotence", "true");
         set("acks", "all");
         set("compression.type", &self.compression);
@@ -98,6 +97,7 @@ impl Settings {
         };
         set("group.id", group);
         set("isolation.level", "read_committed");
+        set("fetch.message.max.bytes", "4194304");
         set("enable.auto.commit", "false");
         set("enable.auto.offset.store", "false");
         // A position that does not exist is a gap to report, never a silent jump.
@@ -120,17 +120,29 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Takes what a client has to tell that is not polled otherwise, or it would keep it for ever.
+pub(crate) fn serve(client: &BaseConsumer<Events>) {
+    while client.poll(Duration::from_millis(1)).is_some() {}
+}
+
 /// What a client tells beside its answers.
 #[derive(Debug, Default)]
 pub(crate) struct Events {
-    /// The last error that concerns the whole client, and whether it is a refusal.
-    trouble: Mutex<Option<(bool, String)>>,
+    /// The last error that concerns the whole client.
+    trouble: Mutex<Option<(RDKafkaErrorCode, String)>>,
+    /// The first record that could not be delivered, and its topic.
+    undelivered: Mutex<Option<(KafkaError, String)>>,
 }
 
 impl Events {
     /// The last trouble, if there was any since the last call.
-    pub(crate) fn take_trouble(&self) -> Option<(bool, String)> {
+    pub(crate) fn take_trouble(&self) -> Option<(RDKafkaErrorCode, String)> {
         lock(&self.trouble).take()
+    }
+
+    /// Why a record could not be delivered since the last call, and to which topic.
+    pub(crate) fn take_undelivered(&self) -> Option<(KafkaError, String)> {
+        lock(&self.undelivered).take()
     }
 }
 
@@ -144,23 +156,33 @@ impl ClientContext for Events {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        let code = error.rdkafka_error_code();
         tracing::debug!(%error, reason, "Kafka client");
-        let is_refusal = code.is_some_and(is_denied);
+        let Some(code) = error.rdkafka_error_code() else { return };
+        let mut trouble = lock(&self.trouble);
         // That all brokers are down says less than the reason that came before it.
-        if code != Some(RDKafkaErrorCode::AllBrokersDown) || lock(&self.trouble).is_none() {
-            *lock(&self.trouble) = Some((is_refusal, reason.to_owned()));
+        if code != RDKafkaErrorCode::AllBrokersDown || trouble.is_none() {
+            *trouble = Some((code, reason.to_owned()));
         }
     }
 }
 
 impl ConsumerContext for Events {}
 
-/// Nobody waits for single deliveries: a transaction fails as a whole.
+/// A transaction fails as a whole, so the first record that fails says it all.
 impl ProducerContext for Events {
     type DeliveryOpaque = ();
 
-    fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        use RDKafkaErrorCode::{PurgeInflight, PurgeQueue};
+        if let Err((error, message)) = result {
+            // That is what becomes of the others, and says nothing.
+            if matches!(error.rdkafka_error_code(), Some(PurgeInflight | PurgeQueue)) {
+                return;
+            }
+            let mut undelivered = lock(&self.undelivered);
+            undelivered.get_or_insert_with(|| (error.clone(), message.topic().to_owned()));
+        }
+    }
 }
 
 /// Passes on a line of `librdkafka`'s log.

@@ -5,7 +5,7 @@
 //! the background, and a newer generation may belong to partitions that are no longer ours.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bus::{
@@ -14,31 +14,32 @@ use bus::{
 };
 use event::Timestamp;
 use rdkafka::TopicPartitionList;
-use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{
-    BaseConsumer, CommitMode, Consumer as _, ConsumerContext, ConsumerGroupMetadata,
-    RebalanceProtocol,
-};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message};
 use rdkafka::producer::{BaseProducer, Producer};
-use rdkafka::statistics::Statistics;
-use rdkafka::types::RDKafkaRespErr;
 
 use crate::append::{base_record, headers, partition};
 use crate::bus::Shared;
-use crate::client::{Events, lock, milliseconds};
-use crate::error::bus_error;
+use crate::client::{Events, STATISTICS_MS, lock, milliseconds};
+use crate::error::{bus_error, is_denied, is_fenced, is_too_large, too_large};
+use crate::membership::Membership;
 use crate::positions::{Position, Positions, bus_offset, client_offset, list};
 use crate::state::State;
-use crate::topics::{create_state, existing, state_name};
+use crate::topics::{self, create_state, existing, state_name};
 
 const COMMITTING: &str = "committing";
 const POLLING: &str = "polling";
+const READING_OFFSETS: &str = "reading our offsets";
 
 /// How long a wait for the client is cut into, so that a closed bus is noticed.
 const SLICE: Duration = Duration::from_millis(100);
+
+/// How long to take delivery reports at once.
+const REPORTS: Duration = Duration::from_millis(1);
+
+/// How long an abort waits before it is looked after.
+const ABORT_SLICE: Duration = Duration::from_millis(50);
 
 /// How long to wait before a question that came too early is asked again.
 const AGAIN: Duration = Duration::from_millis(10);
@@ -47,16 +48,21 @@ const AGAIN: Duration = Duration::from_millis(10);
 pub(crate) struct KafkaConsumer {
     shared: Arc<Shared>,
     group: String,
+    topics: Vec<Topic>,
     /// Our place among the members of this process.
     place: usize,
-    /// `None` only while it is dropped.
+    /// `None` while another process has our place, and until `rejoin_at`.
     client: Option<BaseConsumer<Membership>>,
+    rejoin_at: Instant,
     producer: Option<BaseProducer<Events>>,
     assignment: Vec<(Topic, Partition)>,
     positions: Positions,
     gaps: Vec<Gap>,
     /// Taken when the assignment was told.
     generation: Option<ConsumerGroupMetadata>,
+    /// Whether what the caller has, or the client will bring next, may not follow from what is
+    /// committed. Nothing is committed until it begins anew.
+    is_astray: bool,
     state: State,
     has_state_topic: bool,
     /// The form in which a record goes into a batch.
@@ -71,17 +77,20 @@ impl KafkaConsumer {
         topics: &[Topic],
     ) -> Result<Self, BusError> {
         let place = shared.take_place(group);
-        let joined = Self::client(&shared, group, place, topics);
+        let joined = Self::client(&shared, group, topics, place);
         let client = joined.inspect_err(|_| shared.give_place_back(group, place))?;
         Ok(KafkaConsumer {
             group: group.to_owned(),
+            topics: topics.to_vec(),
             place,
             client: Some(client),
+            rejoin_at: Instant::now(),
             producer: None,
             assignment: Vec::new(),
             positions: Positions::new(),
             gaps: Vec::new(),
             generation: None,
+            is_astray: false,
             state: State::default(),
             has_state_topic: false,
             scratch: Records::new(),
@@ -93,17 +102,18 @@ impl KafkaConsumer {
     fn client(
         shared: &Shared,
         group: &str,
-        place: usize,
         topics: &[Topic],
+        place: usize,
     ) -> Result<BaseConsumer<Membership>, BusError> {
         let settings = &shared.settings;
-        let member = format!("{}-{group}-{place}", settings.instance);
+        let member = format!("{}-{place}", settings.instance);
         let mut config = settings.reader(&format!("{group}-{place}"), &shared.group_name(group));
         let mut set = |name: &str, value: &str| {
             if !settings.client.contains_key(name) {
                 config.set(name, value);
             }
         };
+        set("statistics.interval.ms", STATISTICS_MS);
         set("group.instance.id", &member);
         set("partition.assignment.strategy", "cooperative-sticky");
         set("session.timeout.ms", &milliseconds(settings.session_timeout));
@@ -118,56 +128,80 @@ impl KafkaConsumer {
         Ok(client)
     }
 
-    fn membership(&self) -> &BaseConsumer<Membership> {
-        self.client.as_ref().expect("it is there until the drop")
+    /// Our membership in the group, if we have one now.
+    fn membership(&self) -> Result<&BaseConsumer<Membership>, BusError> {
+        self.client.as_ref().ok_or_else(|| BusError::Fenced { group: self.group.clone() })
     }
 
-    /// Takes over what the group dealt us, if it dealt anew. True if it did.
-    fn take_over(&mut self) -> Result<bool, BusError> {
-        if !lock(&self.membership().context().dealt).is_new {
-            return Ok(false);
-        }
-        let assigned = self
-            .membership()
-            .assignment()
-            .map_err(|error| bus_error("asking for our partitions", &error))?;
-        let names = &self.shared.names;
-        let mut assignment: Vec<(Topic, Partition)> = assigned
-            .elements()
-            .iter()
-            .filter_map(|element| {
-                Some((names.topic(element.topic())?, Partition(element.partition() as u32)))
-            })
-            .collect();
-        assignment.sort_unstable();
-        self.assignment = assignment;
+    /// Whether the group dealt anew and that is not taken over yet.
+    fn is_dealt_anew(&self) -> bool {
+        self.client.as_ref().is_some_and(|client| lock(&client.context().dealt).is_new)
+    }
+
+    /// Gives up a membership that cannot be used any more, and joins anew after a while. Another
+    /// process with our name has the place meanwhile; it is not to be thrown out at once.
+    fn give_up(&mut self) {
+        self.client = None;
+        self.rejoin_at = Instant::now() + self.shared.settings.session_timeout;
+        self.assignment.clear();
         self.positions.clear();
         self.gaps.clear();
+        self.generation = None;
+        self.state.forget();
+    }
+
+    /// Takes over what the group dealt us, if it dealt anew, and begins anew if we went astray. True
+    /// if the caller must begin anew too.
+    fn take_over(&mut self) -> Result<bool, BusError> {
+        let client = self.membership()?;
+        let mut dealt = lock(&client.context().dealt);
+        if !dealt.is_new && !self.is_astray {
+            // The partitions that we had all the time, in a new generation.
+            let generation = dealt.generation.take();
+            drop(dealt);
+            self.generation = generation.or(self.generation.take());
+            return Ok(false);
+        }
+        drop(dealt);
+        self.begin_anew()?;
+        let mut dealt = lock(&self.membership()?.context().dealt);
+        let generation = dealt.generation.take();
+        dealt.is_new = false;
+        drop(dealt);
+        self.generation = generation.or(self.generation.take());
+        Ok(true)
+    }
+
+    /// Goes on where the group committed, in the partitions that we have now, with the state as it
+    /// was then.
+    fn begin_anew(&mut self) -> Result<(), BusError> {
+        let Some(client) = &self.client else { return Ok(()) };
+        self.is_astray = true;
+        self.gaps.clear();
+        let assigned =
+            client.assignment().map_err(|error| bus_error("asking for our partitions", &error))?;
+        let names = &self.shared.names;
+        let ours = assigned.elements();
+        let ours = ours.iter().filter_map(|element| {
+            Some((names.topic(element.topic())?, Partition(element.partition() as u32)))
+        });
+        self.assignment = ours.collect();
+        self.assignment.sort_unstable();
         self.go_to_committed()?;
         self.load_state()?;
-        let mut dealt =
-            lock(&self.client.as_ref().expect("it is there until the drop").context().dealt);
-        self.generation = dealt.generation.take().or(self.generation.take());
-        dealt.is_new = false;
-        Ok(true)
+        self.is_astray = false;
+        Ok(())
     }
 
     /// Goes on reading where the group committed.
     fn go_to_committed(&mut self) -> Result<(), BusError> {
-        const DOING: &str = "reading our offsets";
         if self.assignment.is_empty() {
+            self.positions.clear();
             return Ok(());
         }
-        let all = self.assignment.iter().map(|place| (*place, rdkafka::Offset::Invalid));
-        let asked = list(&self.shared.names, all)?;
-        let timeout = self.shared.settings.request_timeout;
-        let told = self
-            .membership()
-            .committed_offsets(asked, timeout)
-            .map_err(|error| bus_error(DOING, &error))?;
+        let told = self.committed()?;
         let mut positions = Positions::new();
         for element in told.elements() {
-            element.error().map_err(|error| bus_error(DOING, &error))?;
             let Some(topic) = self.shared.names.topic(element.topic()) else { continue };
             let next = match element.offset() {
                 rdkafka::Offset::Offset(offset) => bus_offset(offset),
@@ -181,24 +215,72 @@ impl KafkaConsumer {
         self.seek_all()
     }
 
+    /// What the group committed. If that is being decided just now, it waits for it: a transaction
+    /// of ours is ended, another's is soon over or ended by the cluster.
+    fn committed(&mut self) -> Result<TopicPartitionList, BusError> {
+        let settings = &self.shared.settings;
+        let timeout = settings.request_timeout;
+        let deadline = Instant::now() + settings.transaction_timeout * 2 + timeout;
+        let all = self.assignment.iter().map(|place| (*place, rdkafka::Offset::Invalid));
+        let asked = list(&self.shared.names, all)?;
+        loop {
+            self.shared.check_open()?;
+            let told = self
+                .membership()?
+                .committed_offsets(asked.clone(), timeout)
+                .map_err(|error| bus_error(READING_OFFSETS, &error))?;
+            let failed = told.elements().iter().find_map(|element| element.error().err());
+            let Some(error) = failed else { return Ok(told) };
+            let is_open =
+                error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnstableOffsetCommit);
+            if !is_open || Instant::now() >= deadline {
+                return Err(bus_error(READING_OFFSETS, &error));
+            }
+            self.settle();
+            std::thread::sleep(AGAIN);
+        }
+    }
+
+    /// Ends what we, or an earlier process under our name, left unfinished.
+    fn settle(&mut self) {
+        if let Err(error) = self.producer() {
+            tracing::debug!(group = self.group, %error, "an open transaction is left to the cluster");
+        }
+    }
+
     /// Moves positions that do not exist any more to the first that does, and remembers the gap.
     fn skip_what_is_gone(&mut self) -> Result<(), BusError> {
-        for (&(topic, partition), position) in &mut self.positions {
-            let (begin, end) = self.shared.watermarks(topic, partition)?;
-            let first = position.next;
-            if first < begin {
-                *position = Position { next: begin, is_moved: true };
-                let reason = GapReason::Retention;
-                let gap = Gap { topic, partition, first, next: begin, reason };
-                backend::report_gap(&self.group, &gap);
-                self.gaps.push(gap);
-            } else if first > end {
-                tracing::error!(group = self.group, %topic, %partition, %first, %end,
-                    "the partition ends before what was read of it; it was made anew or the cluster lost records. Reading it from its beginning");
-                *position = Position { next: begin, is_moved: true };
-            }
+        for (place, position) in self.positions.clone() {
+            let position = self.existing(place, position)?;
+            self.positions.insert(place, position);
         }
         Ok(())
+    }
+
+    /// A position, or the first that exists if that one does not any more; then the gap is told.
+    fn existing(
+        &mut self,
+        (topic, partition): (Topic, Partition),
+        position: Position,
+    ) -> Result<Position, BusError> {
+        let (begin, end) = self.shared.watermarks(topic, partition)?;
+        let first = position.next;
+        if first < begin {
+            let reason = GapReason::Retention;
+            self.tell_gap(Gap { topic, partition, first, next: begin, reason });
+            return Ok(Position { next: begin, is_moved: true });
+        }
+        if first > end {
+            tracing::error!(group = self.group, %topic, %partition, %first, %end,
+                "the partition ends before what was read of it; it was made anew or the cluster lost records. Reading it from its beginning");
+            return Ok(Position { next: begin, is_moved: true });
+        }
+        Ok(position)
+    }
+
+    fn tell_gap(&mut self, gap: Gap) {
+        backend::report_gap(&self.group, &gap);
+        self.gaps.push(gap);
     }
 
     /// Makes the client read from our positions.
@@ -210,10 +292,11 @@ impl KafkaConsumer {
     /// Makes the client read from these offsets.
     fn seek_to(&self, to: &TopicPartitionList) -> Result<(), BusError> {
         const DOING: &str = "going to an offset";
+        let client = self.membership()?;
         let timeout = self.shared.settings.request_timeout;
         let deadline = Instant::now() + timeout;
         loop {
-            let sought = self.membership().seek_partitions(to.clone(), timeout);
+            let sought = client.seek_partitions(to.clone(), timeout);
             let failed = match sought {
                 Ok(told) => told.elements().iter().find_map(|element| element.error().err()),
                 Err(error) => Some(error),
@@ -225,24 +308,36 @@ impl KafkaConsumer {
             // The client has not begun with the partition yet.
             std::thread::sleep(AGAIN);
         }
-        self.membership().resume(to).map_err(|error| bus_error(DOING, &error))
+        client.resume(to).map_err(|error| bus_error(DOING, &error))
     }
 
     fn load_state(&mut self) -> Result<(), BusError> {
         let assigned: BTreeSet<Partition> = self.assignment.iter().map(|(_, p)| *p).collect();
         self.state.retain(&assigned);
         let missing = self.state.missing(&assigned);
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let settings = &self.shared.settings;
+        let Some(last) = missing.last() else { return Ok(()) };
+        let shared = Arc::clone(&self.shared);
+        let settings = &shared.settings;
         let name = state_name(&settings.prefix, &self.group);
-        if !self.has_state_topic {
-            let metadata = self.shared.asking.fetch_metadata(None, settings.request_timeout);
-            let metadata = metadata.map_err(|error| bus_error("reading metadata", &error))?;
-            self.has_state_topic = existing(&metadata).contains_key(&name);
+        let metadata = shared.asking.fetch_metadata(None, settings.request_timeout);
+        let metadata = metadata.map_err(|error| bus_error("reading metadata", &error))?;
+        match existing(&metadata).get(&name) {
+            Some(partitions) if last.0 >= *partitions => {
+                return Err(BusError::Misconfigured {
+                    reason: format!(
+                        "the topic {name} has {partitions} partitions, and the stage reads partition {last}; give it as many as its inputs have"
+                    ),
+                });
+            }
+            Some(_) => self.has_state_topic = true,
+            None if self.has_state_topic => {}
+            None => {
+                self.has_state_topic = settings.create_topics && topics::exists(settings, &name)?;
+            }
         }
         if self.has_state_topic {
+            // What an earlier process left open would be waited for.
+            self.settle();
             self.state.load(settings, &name, &missing)
         } else {
             self.state.add_empty(&missing);
@@ -250,37 +345,44 @@ impl KafkaConsumer {
         }
     }
 
-    /// Puts a message into the batch. False if it is none of ours.
-    fn place_in(&mut self, message: &BorrowedMessage<'_>, batch: &mut Batch) -> bool {
-        let Some(topic) = self.shared.names.topic(message.topic()) else { return false };
+    /// Puts a message into the batch, if it is the next of one of our partitions.
+    fn place_in(&mut self, message: &BorrowedMessage<'_>, batch: &mut Batch) {
+        let Some(topic) = self.shared.names.topic(message.topic()) else { return };
         let partition = Partition(message.partition() as u32);
         let offset = bus_offset(message.offset());
-        let Some(position) = self.positions.get_mut(&(topic, partition)) else { return false };
+        let Some(position) = self.positions.get_mut(&(topic, partition)) else { return };
         if offset < position.next {
-            return false;
+            return;
         }
         *position = Position { next: Offset(offset.0 + 1), is_moved: true };
         self.scratch.clear();
         let headers = readable_headers(message);
         let key = message.key().unwrap_or_default();
         self.scratch.push(key, &headers, message.payload().unwrap_or_default());
+        let settings = &self.shared.settings;
+        if let Err(error) = backend::too_large(topic, &self.scratch, settings.record_bytes_max) {
+            // Only a foreign sender can do that. No stage could pass it on, not even to `rejected`.
+            let reason = GapReason::Corrupt(error.to_string());
+            let next = Offset(offset.0 + 1);
+            self.tell_gap(Gap { topic, partition, first: offset, next, reason });
+            return;
+        }
         let millis = message.timestamp().to_millis().unwrap_or_default();
         let timestamp = Timestamp::from_millis(millis);
         if let Some(record) = self.scratch.iter().next() {
             batch.push(topic, partition, offset, timestamp, record);
         }
-        true
     }
 
-    /// The transactional producer, made at the first commit that needs it. Making it ends what an
-    /// earlier process under our name left unfinished.
+    /// The transactional producer, made when it is first needed. Making it ends what an earlier one
+    /// under our name left unfinished.
     fn producer(&mut self) -> Result<&BaseProducer<Events>, BusError> {
         const DOING: &str = "beginning transactions";
         if self.producer.is_none() {
             let settings = &self.shared.settings;
             let (group, place) = (&self.group, self.place);
             let mut config = settings.producer(&format!("{group}-{place}-commit"));
-            let id = format!("{}{}-{group}-{place}", settings.prefix, settings.instance);
+            let id = format!("{}{}/{group}/{place}", settings.prefix, settings.instance);
             config.set("transactional.id", &id);
             let timeout = milliseconds(settings.transaction_timeout);
             config.set("transaction.timeout.ms", &timeout);
@@ -305,6 +407,7 @@ impl KafkaConsumer {
         self.producer().map_err(Aborted::Bus)?;
         let producer = self.producer.as_ref().expect("it was just made");
         let generation = self.generation.as_ref().ok_or(Aborted::Fenced)?;
+        producer.context().take_undelivered();
         producer.begin_transaction().map_err(Aborted::Client)?;
         for topic in Topic::ALL {
             let partitions = shared.partitions[topic.index()];
@@ -330,46 +433,58 @@ impl KafkaConsumer {
             })?;
         }
         // It may be done although its answer is lost; the client asks again until it knows.
-        let deadline = Instant::now() + shared.settings.transaction_timeout * 2;
-        retried(deadline, || producer.commit_transaction(shared.settings.transaction_timeout))
+        let timeout = shared.settings.transaction_timeout;
+        let deadline = Instant::now() + timeout * 2;
+        while producer.in_flight_count() > 0 && Instant::now() < deadline {
+            producer.poll(REPORTS);
+            if let Some((error, topic)) = producer.context().take_undelivered() {
+                return Err(Aborted::Undelivered(error, topic));
+            }
+        }
+        retried(deadline, || producer.commit_transaction(timeout))
     }
 
     /// Clears up after a transaction that did not end well. What became of it is settled before the
     /// group's offsets are read again: by the abort, or by the next producer under our name.
     fn aborted(&mut self, aborted: Aborted) -> BusError {
-        let error = match aborted {
+        let (error, topic) = match aborted {
             Aborted::Bus(error) => return error,
             Aborted::Fenced => return BusError::Fenced { group: self.group.clone() },
-            Aborted::Client(error) => error,
+            Aborted::Client(error) => (error, None),
+            Aborted::Undelivered(error, topic) => (error, Some(topic)),
         };
-        // Whatever the copy in memory says, the cluster may know better now.
-        self.state.forget();
-        let timeout = self.shared.settings.request_timeout;
+        // It may even be committed, so it must not be tried again before that is known.
+        self.is_astray = true;
         let is_fatal = matches!(&error, KafkaError::Transaction(error) if error.is_fatal());
-        let is_clean = !is_fatal
-            && self.producer.as_ref().is_some_and(|producer| {
-                let aborted = producer.abort_transaction(timeout);
-                aborted.inspect_err(|error| tracing::debug!(%error, "aborting")).is_ok()
-            });
-        if !is_clean {
+        if is_fatal || !self.is_aborted() {
             self.producer = None;
+            self.state.forget();
         }
-        match error.rdkafka_error_code() {
-            Some(
-                RDKafkaErrorCode::IllegalGeneration
-                | RDKafkaErrorCode::UnknownMemberId
-                | RDKafkaErrorCode::RebalanceInProgress
-                | RDKafkaErrorCode::FencedInstanceId,
-            ) => {
-                // Ours again only once the group says so.
-                lock(&self.membership().context().dealt).is_new = true;
-                BusError::Fenced { group: self.group.clone() }
-            }
+        match topic {
+            _ if is_fenced(&error) => BusError::Fenced { group: self.group.clone() },
+            Some(topic) if is_too_large(&error) => too_large(&topic),
             _ => bus_error(COMMITTING, &error),
         }
     }
 
+    /// Aborts the transaction. True if it is certain that nothing of it is stored.
+    fn is_aborted(&self) -> bool {
+        let Some(producer) = &self.producer else { return false };
+        let deadline = Instant::now() + self.shared.settings.request_timeout;
+        let aborted = retried(deadline, || {
+            // It waits for the reports of all records, which nobody else takes.
+            producer.poll(REPORTS);
+            producer.abort_transaction(ABORT_SLICE)
+        });
+        aborted.is_ok()
+    }
+
     fn try_commit(&mut self, output: &mut Output) -> Result<(), BusError> {
+        self.shared.check_open()?;
+        let is_lost = self.membership()?.assignment_lost();
+        if is_lost || self.is_astray || self.is_dealt_anew() {
+            return Err(BusError::Fenced { group: self.group.clone() });
+        }
         let foreign = output
             .state()
             .iter()
@@ -385,16 +500,15 @@ impl KafkaConsumer {
                 self.shared.settings.record_bytes_max,
             )?;
         }
-        self.shared.check_open()?;
-        let moved = self.positions.iter().filter(|(_, position)| position.is_moved);
-        let offsets = moved.map(|(place, position)| (*place, client_offset(position.next)));
-        let offsets = list(&self.shared.names, offsets)?;
-        if offsets.count() == 0 && output.is_empty() {
+        let is_moved = self.positions.values().any(|position| position.is_moved);
+        if !is_moved && output.is_empty() {
             return Ok(());
         }
-        if self.membership().assignment_lost() {
-            return Err(BusError::Fenced { group: self.group.clone() });
-        }
+        // The group looks at who commits only along with offsets, so what comes without a step
+        // forward says again where we are.
+        let positions = self.positions.iter().filter(|(_, at)| at.is_moved || !is_moved);
+        let offsets = positions.map(|(place, position)| (*place, client_offset(position.next)));
+        let offsets = list(&self.shared.names, offsets)?;
         if output.is_empty() {
             self.commit_offsets(&offsets)?;
         } else {
@@ -421,26 +535,38 @@ impl KafkaConsumer {
     }
 
     /// Commits offsets that nothing else belongs to: the group's own fencing is enough.
-    fn commit_offsets(&self, offsets: &TopicPartitionList) -> Result<(), BusError> {
-        self.membership().commit(offsets, CommitMode::Sync).map_err(|error| {
-            match error.rdkafka_error_code() {
-                Some(
-                    RDKafkaErrorCode::IllegalGeneration
-                    | RDKafkaErrorCode::UnknownMemberId
-                    | RDKafkaErrorCode::RebalanceInProgress,
-                ) => BusError::Fenced { group: self.group.clone() },
-                _ => bus_error(COMMITTING, &error),
-            }
-        })
+    fn commit_offsets(&mut self, offsets: &TopicPartitionList) -> Result<(), BusError> {
+        let Err(error) = self.membership()?.commit(offsets, CommitMode::Sync) else {
+            return Ok(());
+        };
+        if is_fenced(&error) {
+            self.is_astray = true;
+            return Err(BusError::Fenced { group: self.group.clone() });
+        }
+        Err(bus_error(COMMITTING, &error))
     }
-}
 
-impl Consumer for KafkaConsumer {
-    fn poll(&mut self, limits: &PollLimits, batch: &mut Batch) -> Result<Polled, BusError> {
-        batch.clear();
+    fn try_poll(&mut self, limits: &PollLimits, batch: &mut Batch) -> Result<Polled, BusError> {
         let deadline = Instant::now() + limits.wait;
         loop {
             self.shared.check_open()?;
+            let left = deadline.saturating_duration_since(Instant::now());
+            if self.client.is_none() {
+                let absent = self.rejoin_at.saturating_duration_since(Instant::now());
+                if !absent.is_zero() {
+                    if left.is_zero() {
+                        return Ok(Polled::Nothing);
+                    }
+                    std::thread::sleep(left.min(absent).min(SLICE));
+                    continue;
+                }
+                let joined = Self::client(&self.shared, &self.group, &self.topics, self.place)?;
+                self.client = Some(joined);
+            }
+            if let Some(producer) = &self.producer {
+                // What it has to tell would pile up while nothing is committed.
+                producer.poll(Duration::ZERO);
+            }
             if self.take_over()? {
                 batch.clear();
                 return Ok(Polled::Reassigned);
@@ -455,9 +581,8 @@ impl Consumer for KafkaConsumer {
                 return Ok(Polled::Records);
             }
             // What is there already is taken; for the first record it waits.
-            let left = deadline.saturating_duration_since(Instant::now());
             let wait = if has_some { Duration::ZERO } else { left.min(SLICE) };
-            let client = self.client.take().expect("it is there until the drop");
+            let Some(client) = self.client.take() else { continue };
             let polled = match client.poll(wait) {
                 Some(Ok(message)) => {
                     self.place_in(&message, batch);
@@ -469,30 +594,52 @@ impl Consumer for KafkaConsumer {
             self.client = Some(client);
             match polled {
                 Ok(true) => {}
-                Ok(false) if lock(&self.membership().context().dealt).is_new => {}
+                Ok(false) if self.is_dealt_anew() => {}
                 Ok(false) if has_some => return Ok(Polled::Records),
                 Ok(false) if left.is_zero() => return Ok(Polled::Nothing),
                 Ok(false) => {}
-                Err(error) => match error.rdkafka_error_code() {
-                    Some(
-                        RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange,
-                    ) => {
-                        self.skip_what_is_gone()?;
-                        self.seek_all()?;
-                    }
-                    Some(RDKafkaErrorCode::FencedInstanceId) => {
-                        return Err(bus_error(POLLING, &error));
-                    }
-                    Some(
-                        RDKafkaErrorCode::UnknownTopicOrPartition
-                        | RDKafkaErrorCode::TopicAuthorizationFailed
-                        | RDKafkaErrorCode::GroupAuthorizationFailed,
-                    ) => return Err(bus_error(POLLING, &error)),
-                    // A broker that is gone comes back, and the client goes on by itself.
-                    _ => tracing::debug!(group = self.group, %error, POLLING),
-                },
+                Err(error) => self.after_error(&error)?,
             }
         }
+    }
+
+    /// What the client tells while polling: to be handled here, to be told, or to be waited out.
+    fn after_error(&mut self, error: &KafkaError) -> Result<(), BusError> {
+        use RDKafkaErrorCode as Code;
+        if let Some((code, _)) = self.membership()?.client().fatal_error() {
+            self.give_up();
+            return Err(bus_error(POLLING, &KafkaError::MessageConsumptionFatal(code)));
+        }
+        match error.rdkafka_error_code() {
+            Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => {
+                self.skip_what_is_gone()?;
+                self.seek_all()
+            }
+            Some(Code::BadMessage) => {
+                // The client goes on behind them, and does not tell how many they were.
+                tracing::error!(group = self.group, %error, "stored records are damaged and were skipped");
+                Ok(())
+            }
+            Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => {
+                Err(bus_error(POLLING, error))
+            }
+            Some(code) if is_denied(code) => Err(bus_error(POLLING, error)),
+            // A broker that is gone comes back, and the client goes on by itself.
+            _ => {
+                tracing::debug!(group = self.group, %error, POLLING);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Consumer for KafkaConsumer {
+    fn poll(&mut self, limits: &PollLimits, batch: &mut Batch) -> Result<Polled, BusError> {
+        batch.clear();
+        self.try_poll(limits, batch).inspect_err(|_| {
+            // Nobody looks at what came before the error.
+            self.is_astray |= !batch.is_empty() || !batch.gaps().is_empty();
+        })
     }
 
     fn commit(&mut self, output: &mut Output) -> Result<(), BusError> {
@@ -503,26 +650,26 @@ impl Consumer for KafkaConsumer {
         &self.assignment
     }
 
+    fn position(&self, topic: Topic, partition: Partition) -> Option<Offset> {
+        self.positions.get(&(topic, partition)).map(|position| position.next)
+    }
+
     fn seek(&mut self, topic: Topic, partition: Partition, offset: Offset) -> Result<(), BusError> {
-        let position = self
-            .positions
-            .get_mut(&(topic, partition))
-            .ok_or(BusError::NoPartition { topic, partition })?;
-        *position = Position { next: offset, is_moved: true };
-        self.skip_what_is_gone()?;
-        let next = self.positions.get(&(topic, partition)).map_or(offset, |at| at.next);
-        self.seek_to(&list(&self.shared.names, [((topic, partition), client_offset(next))])?)
+        let place = (topic, partition);
+        if !self.positions.contains_key(&place) {
+            return Err(BusError::NoPartition { topic, partition });
+        }
+        let position = self.existing(place, Position { next: offset, is_moved: true })?;
+        let was_astray = std::mem::replace(&mut self.is_astray, true);
+        self.positions.insert(place, position);
+        self.seek_to(&list(&self.shared.names, [(place, client_offset(position.next))])?)?;
+        self.is_astray = was_astray;
+        Ok(())
     }
 
     fn rewind(&mut self) -> Result<(), BusError> {
         self.shared.check_open()?;
-        self.gaps.clear();
-        // An unfinished transaction would keep our offsets from being told.
-        if self.producer.is_none() && self.generation.is_some() {
-            self.producer()?;
-        }
-        self.go_to_committed()?;
-        self.load_state()
+        self.begin_anew()
     }
 
     fn state(&self) -> &dyn StateReader {
@@ -547,6 +694,8 @@ enum Aborted {
     Fenced,
     /// On the way.
     Client(KafkaError),
+    /// With a record for this topic.
+    Undelivered(KafkaError, String),
 }
 
 /// Calls until the client says that calling again is of no use.
@@ -567,6 +716,9 @@ fn retried(
     }
 }
 
+/// What a header takes beside its name and its value: their lengths.
+const HEADER_OVERHEAD_BYTES: usize = 6;
+
 /// The headers that can be read. The client library panics at a name that is not UTF-8, which only a
 /// foreign sender writes; such a header is left out.
 fn readable_headers<'m>(message: &'m BorrowedMessage<'_>) -> Vec<(&'m str, &'m [u8])> {
@@ -584,7 +736,7 @@ fn readable_headers<'m>(message: &'m BorrowedMessage<'_>) -> Vec<(&'m str, &'m [
             continue;
         };
         let value = header.value.unwrap_or_default();
-        bytes += header.key.len() + value.len();
+        bytes += HEADER_OVERHEAD_BYTES + header.key.len() + value.len();
         if bytes > bus::HEADERS_MAX {
             tracing::warn!(
                 topic = message.topic(),
@@ -596,68 +748,4 @@ fn readable_headers<'m>(message: &'m BorrowedMessage<'_>) -> Vec<(&'m str, &'m [
         readable.push((header.key, value));
     }
     readable
-}
-
-/// What the group tells its member.
-#[derive(Default)]
-struct Membership {
-    events: Events,
-    dealt: Mutex<Dealt>,
-}
-
-#[derive(Default)]
-struct Dealt {
-    /// Whether the assignment changed since it was taken over.
-    is_new: bool,
-    was_told: bool,
-    generation: Option<ConsumerGroupMetadata>,
-}
-
-impl ClientContext for Membership {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.events.log(level, facility, message);
-    }
-
-    fn stats(&self, statistics: Statistics) {
-        self.events.stats(statistics);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.events.error(error, reason);
-    }
-}
-
-impl ConsumerContext for Membership {
-    fn rebalance(
-        &self,
-        client: &BaseConsumer<Self>,
-        kind: RDKafkaRespErr,
-        partitions: &mut TopicPartitionList,
-    ) {
-        let is_assign = kind == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
-        let is_eager = matches!(client.rebalance_protocol(), RebalanceProtocol::Eager);
-        let changed = if is_assign {
-            // Paused, and from the beginning: where to read is decided when it is taken over.
-            let from_beginning = partitions.set_all_offsets(rdkafka::Offset::Beginning);
-            let assigned = from_beginning.and_then(|()| match is_eager {
-                true => client.assign(partitions),
-                false => client.incremental_assign(partitions),
-            });
-            assigned.and_then(|()| client.pause(partitions))
-        } else if is_eager {
-            client.unassign()
-        } else {
-            client.incremental_unassign(partitions)
-        };
-        if let Err(error) = changed {
-            tracing::error!(%error, "the group's new assignment was not accepted");
-        }
-        let mut dealt = lock(&self.dealt);
-        if is_assign {
-            dealt.generation = client.group_metadata().filter(|_| !client.assignment_lost());
-        }
-        // An assignment without change has a new generation and nothing else.
-        dealt.is_new |= partitions.count() > 0 || !dealt.was_told;
-        dealt.was_told = true;
-    }
 }

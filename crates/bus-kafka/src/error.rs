@@ -17,6 +17,24 @@ pub(crate) fn bus_error(doing: &'static str, error: &KafkaError) -> BusError {
     }
 }
 
+/// The brokers take no record of this size in this topic.
+pub(crate) fn too_large(topic: &str) -> BusError {
+    BusError::Misconfigured {
+        reason: format!(
+            "the brokers refuse a record of {topic} as too large; raise the topic's max.message.bytes"
+        ),
+    }
+}
+
+/// Whether this is what [`too_large`] tells.
+pub(crate) fn is_too_large(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        error.rdkafka_error_code(),
+        Some(Code::MessageSizeTooLarge | Code::InvalidMessageSize | Code::MessageBatchTooLarge)
+    )
+}
+
 /// Whether trying again is of no use until somebody changes something at the cluster.
 pub(crate) fn is_denied(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode as Code;
@@ -31,7 +49,25 @@ pub(crate) fn is_denied(code: RDKafkaErrorCode) -> bool {
             | Code::ClusterAuthorizationFailed
             | Code::TransactionalIdAuthorizationFailed
             | Code::FencedInstanceId
+            | Code::InvalidSessionTimeout
+            | Code::InvalidTransactionTimeout
+            | Code::GroupMaxSizeReached
+            | Code::PolicyViolation
             | Code::SSL
+    )
+}
+
+/// Whether a commit came from somebody whose place in the group is no longer that one.
+pub(crate) fn is_fenced(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            Code::IllegalGeneration
+                | Code::UnknownMemberId
+                | Code::RebalanceInProgress
+                | Code::FencedInstanceId
+        )
     )
 }
 
@@ -41,6 +77,45 @@ pub(crate) fn reason(error: &KafkaError) -> String {
         Some(RDKafkaErrorCode::FencedInstanceId) => {
             "another process runs under the same instance name; give each copy its own".to_owned()
         }
-        _ => error.to_string(),
+        Some(code) => with_advice(code, error.to_string()),
+        None => error.to_string(),
     }
+}
+
+/// What was said, and what to do about it where that is known.
+pub(crate) fn with_advice(code: RDKafkaErrorCode, said: String) -> String {
+    use RDKafkaErrorCode as Code;
+    let advice = match code {
+        Code::Authentication
+        | Code::SaslAuthenticationFailed
+        | Code::UnsupportedSASLMechanism
+        | Code::IllegalSASLState => "check the user, the password and the mechanism in [kafka]",
+        Code::SSL => {
+            "check in [kafka] whether TLS is right for this port, which CA signs the brokers' certificates, and our own certificate"
+        }
+        Code::TopicAuthorizationFailed => {
+            "let the user read, write and describe the topics with our prefix, or make them for it"
+        }
+        Code::GroupAuthorizationFailed => {
+            "let the user read and describe the consumer groups with our prefix"
+        }
+        Code::TransactionalIdAuthorizationFailed => {
+            "let the user write and describe the transactional ids with our prefix"
+        }
+        Code::ClusterAuthorizationFailed => {
+            "let the user make topics and write idempotently, or make the topics for it"
+        }
+        Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {
+            "somebody deleted the topic or it has fewer partitions than before; make it again, or restart this process to have it made"
+        }
+        Code::InvalidSessionTimeout => {
+            "the session timeout is outside of the brokers' group.min.session.timeout.ms and group.max.session.timeout.ms"
+        }
+        Code::InvalidTransactionTimeout => {
+            "the transaction timeout is above the brokers' transaction.max.timeout.ms"
+        }
+        Code::GroupMaxSizeReached => "raise the brokers' group.max.size",
+        _ => return said,
+    };
+    format!("{said}; {advice}")
 }

@@ -22,6 +22,8 @@ mod bus;
 mod client;
 mod consumer;
 mod error;
+mod identity;
+mod membership;
 mod metrics;
 mod positions;
 mod settings;

@@ -5,7 +5,11 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bus::{Retention, Topic};
+use bus::{BusError, Retention, Topic};
+
+/// How long a prefix and an instance name may be: the cluster's own names, which are made of them,
+/// may have 249 bytes.
+const NAME_BYTES_MAX: usize = 128;
 
 /// How a [`KafkaBus`](crate::KafkaBus) connects.
 #[derive(Debug, Clone)]
@@ -26,10 +30,9 @@ pub struct Settings {
     /// Partitions of `raw`, `events` and `matches` when they are made. At most so many copies of a
     /// stage have work.
     pub partitions: u32,
-    /// On how many brokers a record is kept.
-    pub replication: u16,
-    /// How many of them must have it before it is acknowledged.
-    pub in_sync_min: u16,
+    /// On how many brokers a record is kept; three, or all if there are fewer, if `None`. All but
+    /// one of them must have a record before it is acknowledged.
+    pub replication: Option<u16>,
     /// How long each topic is kept, when it is made.
     pub retention: [Retention; Topic::ALL.len()],
     /// How large the files of a topic become on the brokers before retention can remove one; the
@@ -146,8 +149,7 @@ impl Settings {
             sasl: None,
             create_topics: true,
             partitions: 6,
-            replication: 1,
-            in_sync_min: 1,
+            replication: None,
             retention: [Retention::default(); Topic::ALL.len()],
             segment_bytes: None,
             compression: "lz4".to_owned(),
@@ -189,6 +191,34 @@ impl Settings {
             brokers.push(broker.to_owned());
         }
         Ok(Settings::new(brokers))
+    }
+
+    /// Refuses names that the cluster would refuse, each in its own way and much later, and files
+    /// that cannot be read, which the client library does not name.
+    pub(crate) fn check(&self) -> Result<(), BusError> {
+        let is_name = |name: &str| {
+            name.len() <= NAME_BYTES_MAX
+                && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+        };
+        for (what, name) in [("prefix", &self.prefix), ("instance", &self.instance)] {
+            if !is_name(name) || (what == "instance" && name.is_empty()) {
+                return Err(BusError::Misconfigured {
+                    reason: format!(
+                        "kafka.{what} cannot be {name:?}; use up to {NAME_BYTES_MAX} letters, digits, '-', '_' or '.'"
+                    ),
+                });
+            }
+        }
+        let files = self.tls.iter().flat_map(|tls| {
+            let identity = tls.identity.iter().flat_map(|(certificate, key)| [certificate, key]);
+            tls.ca.iter().chain(identity)
+        });
+        for file in files {
+            std::fs::File::open(file).map_err(|error| BusError::Misconfigured {
+                reason: format!("cannot read {}, which [kafka] names: {error}", file.display()),
+            })?;
+        }
+        Ok(())
     }
 
     /// How many partitions a topic has when it is made.

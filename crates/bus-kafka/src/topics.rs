@@ -1,17 +1,19 @@
 //! The topics on the cluster: their names, their making, whether they fit.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bus::{BusError, Retention, Topic};
 use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication,
 };
 use rdkafka::client::DefaultClientContext;
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::Metadata;
 
 use crate::Settings;
+use crate::client::Events;
 use crate::error::bus_error;
 
 /// What the brokers must accept beyond the largest record: its headers and its batch.
@@ -50,9 +52,21 @@ pub(crate) fn existing(metadata: &Metadata) -> BTreeMap<String, u32> {
     topics.map(|topic| (topic.name().to_owned(), topic.partitions().len() as u32)).collect()
 }
 
+/// How many partitions the one topic has that was asked for.
+pub(crate) fn found(metadata: &Metadata) -> Result<u32, KafkaError> {
+    let unknown = RDKafkaErrorCode::UnknownTopicOrPartition;
+    let topic = metadata.topics().first().ok_or(KafkaError::MetadataFetch(unknown))?;
+    match topic.error() {
+        Some(code) => Err(KafkaError::MetadataFetch(code.into())),
+        None if topic.partitions().is_empty() => Err(KafkaError::MetadataFetch(unknown)),
+        None => Ok(topic.partitions().len() as u32),
+    }
+}
+
 /// Makes the topics that are missing, and tells how many partitions each has.
 pub(crate) fn prepare(
     settings: &Settings,
+    asking: &BaseConsumer<Events>,
     names: &Names,
     existing: &BTreeMap<String, u32>,
 ) -> Result<[u32; Topic::ALL.len()], BusError> {
@@ -73,12 +87,42 @@ pub(crate) fn prepare(
             Some(count) => *count,
             None => {
                 let count = settings.partitions_of(topic);
-                create_of(settings, names, topic, count)?;
-                count
+                match create_of(settings, names, topic, count)? {
+                    Created::ByUs => count,
+                    // Another copy was faster, with settings of its own, or the topic was hidden.
+                    Created::Before => partitions_of(settings, asking, names.of(topic))?,
+                }
             }
         };
     }
     Ok(partitions)
+}
+
+/// How many partitions a topic has that was made just now.
+fn partitions_of(
+    settings: &Settings,
+    asking: &BaseConsumer<Events>,
+    name: &str,
+) -> Result<u32, BusError> {
+    let deadline = Instant::now() + settings.request_timeout;
+    loop {
+        let metadata = asking.fetch_metadata(Some(name), settings.request_timeout);
+        match metadata.and_then(|metadata| found(&metadata)) {
+            Ok(count) => return Ok(count),
+            Err(error) if Instant::now() >= deadline => {
+                return Err(bus_error("reading metadata", &error));
+            }
+            // Not every broker has heard of it yet.
+            Err(_) => std::thread::sleep(Duration::from_millis(50)),
+        }
+    }
+}
+
+/// Who made a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Created {
+    ByUs,
+    Before,
 }
 
 fn create_of(
@@ -86,7 +130,7 @@ fn create_of(
     names: &Names,
     topic: Topic,
     partitions: u32,
-) -> Result<(), BusError> {
+) -> Result<Created, BusError> {
     let mut with = BTreeMap::from([
         ("cleanup.policy", "delete".to_owned()),
         // Arrival decides how long a record is kept, whatever a foreign sender writes.
@@ -110,7 +154,25 @@ pub(crate) fn create_state(
         ("segment.bytes", (64 * 1024 * 1024).to_string()),
         ("min.cleanable.dirty.ratio", "0.3".to_owned()),
     ]);
-    create(settings, name, partitions, with)
+    create(settings, name, partitions, with).map(|_| ())
+}
+
+/// Whether the controller knows a topic. The other brokers hear of a new one a little later, and
+/// whoever believes them may miss it.
+pub(crate) fn exists(settings: &Settings, name: &str) -> Result<bool, BusError> {
+    let admin = admin(settings)?;
+    let topic = NewTopic::new(name, 1, TopicReplication::Fixed(1));
+    let options = options(settings).validate_only(true);
+    let results = pollster::block_on(admin.create_topics([&topic], &options))
+        .map_err(|error| bus_error("reading metadata", &error))?;
+    Ok(matches!(results.first(), Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists)))))
+}
+
+/// Makes a topic of one partition whose records stay.
+pub(crate) fn create_kept(settings: &Settings, name: &str) -> Result<(), BusError> {
+    let mut with = BTreeMap::from([("cleanup.policy", "delete".to_owned())]);
+    with.extend(retention(Retention::default(), 1));
+    create(settings, name, 1, with).map(|_| ())
 }
 
 fn create(
@@ -118,14 +180,16 @@ fn create(
     name: &str,
     partitions: u32,
     mut with: BTreeMap<&'static str, String>,
-) -> Result<(), BusError> {
+) -> Result<Created, BusError> {
     const DOING: &str = "making a topic";
     let bytes_max = settings.record_bytes_max + bus::HEADERS_MAX + MESSAGE_OVERHEAD_BYTES;
     with.insert("max.message.bytes", bytes_max.to_string());
-    with.insert("min.insync.replicas", settings.in_sync_min.max(1).to_string());
+    let brokers = settings.replication.unwrap_or(1).max(1);
+    // All but one: a single broker may be away without anything standing still.
+    with.insert("min.insync.replicas", (brokers - 1).max(1).to_string());
     // What the producer chose.
     with.insert("compression.type", "producer".to_owned());
-    let replication = TopicReplication::Fixed(i32::from(settings.replication.max(1)));
+    let replication = TopicReplication::Fixed(i32::from(brokers));
     let mut topic = NewTopic::new(name, partitions as i32, replication);
     for (key, value) in &with {
         topic = topic.set(key, value);
@@ -135,13 +199,12 @@ fn create(
     let results = pollster::block_on(admin.create_topics([&topic], &options))
         .map_err(|error| bus_error(DOING, &error))?;
     match results.into_iter().next() {
-        // Another copy was faster.
-        None | Some(Ok(_)) | Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(()),
+        Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(Created::Before),
+        None | Some(Ok(_)) => Ok(Created::ByUs),
         Some(Err((_, RDKafkaErrorCode::InvalidReplicationFactor))) => {
             Err(BusError::Misconfigured {
                 reason: format!(
-                    "the topic {name} cannot be on {} brokers, the cluster has fewer; set kafka.replication",
-                    settings.replication
+                    "the topic {name} cannot be on {brokers} brokers, the cluster has fewer; set kafka.replication"
                 ),
             })
         }

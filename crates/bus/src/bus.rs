@@ -40,6 +40,11 @@ pub trait Bus: Send + Sync {
     /// How many partitions a topic has.
     fn partitions(&self, topic: Topic) -> u32;
 
+    /// Whether every offset is a record; not where the marks of transactions take some.
+    fn has_dense_offsets(&self) -> bool {
+        true
+    }
+
     /// What each partition of a topic holds, in the order of partitions.
     fn extents(&self, topic: Topic) -> Result<Vec<Extent>, BusError>;
 
@@ -60,6 +65,9 @@ pub trait Bus: Send + Sync {
         }
         Ok(records)
     }
+
+    /// Shows the committed state of a group, of all partitions, to one who is no member.
+    fn state_of(&self, group: &str, each: &mut StateVisitor<'_>) -> Result<(), BusError>;
 
     /// Changes how long a topic's records are kept.
     fn set_retention(&self, topic: Topic, retention: Retention) -> Result<(), BusError>;
@@ -93,6 +101,10 @@ pub trait Consumer: Send {
 
     /// The partitions that this consumer reads now.
     fn assignment(&self) -> &[(Topic, Partition)];
+
+    /// Where a partition that this consumer has is read next; where the group committed, until
+    /// something was polled.
+    fn position(&self, topic: Topic, partition: Partition) -> Option<Offset>;
 
     /// Continues reading a partition at an offset. For consumers that keep their offsets with their
     /// own data.

@@ -249,6 +249,11 @@ impl<S: Store> Consumer for LocalConsumer<S> {
         &self.assignment
     }
 
+    fn position(&self, topic: Topic, partition: Partition) -> Option<Offset> {
+        let index = self.assignment.iter().position(|assigned| *assigned == (topic, partition))?;
+        self.positions.get(index).map(|position| position.next)
+    }
+
     fn seek(&mut self, topic: Topic, partition: Partition, offset: Offset) -> Result<(), BusError> {
         let index = self
             .assignment

@@ -21,6 +21,18 @@ pub enum BusError {
         /// The bound.
         pending_bytes_max: usize,
     },
+    /// A stage has so much to read that nothing is taken until it has caught up.
+    #[error(
+        "the stage {group} has {records} records ({bytes} bytes) still to read; nothing is accepted until it has caught up"
+    )]
+    Behind {
+        /// Its consumer group.
+        group: String,
+        /// How many records it has to read.
+        records: u64,
+        /// About how many bytes they take on disk, where that is known.
+        bytes: u64,
+    },
     /// One record is larger than a record may be. Nothing of its append was stored.
     #[error(
         "record {index} of this append to {topic} has {bytes} bytes, a record may have {bytes_max}"
@@ -138,6 +150,7 @@ impl BusError {
         matches!(
             self,
             BusError::Full { .. }
+                | BusError::Behind { .. }
                 | BusError::DiskLow { .. }
                 | BusError::Fenced { .. }
                 | BusError::Unavailable { .. }
@@ -171,6 +184,7 @@ pub fn too_large(topic: Topic, records: &Records, record_bytes_max: usize) -> Re
 pub fn count_refused(error: &BusError) {
     let reason = match error {
         BusError::Full { .. } => "full",
+        BusError::Behind { .. } => "behind",
         BusError::RecordTooLarge { .. } => "too_large",
         BusError::DiskLow { .. } => "disk_low",
         BusError::Fenced { .. } => "fenced",

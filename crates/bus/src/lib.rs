@@ -4,7 +4,8 @@
 //! offsets. A consumer polls a batch and then commits *in one atomic step* the records it made from
 //! it, the offsets it consumed and the changes of its state. So between topics every record is
 //! processed exactly once, and a [`Stage`] is a plain function from records to records: the
-//! [runtime](run_stage) does the polling, the committing, the retrying and the dead letters.
+//! [runtime](run_stage) does the polling, the committing, the retrying and the dead letters, which
+//! [`rejected`] lists and puts back.
 //!
 //! [`Bus`] and [`Consumer`] are the whole interface. [`MemoryBus`] is for tests, [`EmbeddedBus`] is
 //! the durable log of one process, and a Kafka cluster is behind the same two traits in the crate
@@ -20,13 +21,16 @@ mod bus;
 mod consumer;
 #[cfg(feature = "contract")]
 pub mod contract;
+pub mod copy;
 mod embedded;
 mod error;
 mod group;
+pub mod ledger;
 mod memory;
 mod metrics;
 mod output;
 mod records;
+pub mod rejected;
 mod runtime;
 mod topic;
 
@@ -41,6 +45,6 @@ pub use output::{Mark, Output, StateChange};
 pub use records::{HEADERS_MAX, Headers, RECORD_BYTES_MAX, RecordRef, Records};
 pub use runtime::{
     Reject, Shutdown, Stage, StageError, StageHandle, StageOptions, Start, rejected_header,
-    run_stage,
+    replayed_header, run_stage,
 };
 pub use topic::{Offset, Partition, Topic, UnknownTopic, partition_of_key};

@@ -142,6 +142,16 @@ impl Bus for MemoryBus {
         Ok(offsets.collect())
     }
 
+    fn state_of(&self, group: &str, each: &mut StateVisitor<'_>) -> Result<(), BusError> {
+        let inner = lock(&self.0.inner);
+        for ((of, partition), state) in &inner.state {
+            if of == group {
+                state.iter().for_each(|(key, value)| each(*partition, key, value));
+            }
+        }
+        Ok(())
+    }
+
     fn set_retention(&self, topic: Topic, retention: Retention) -> Result<(), BusError> {
         lock(&self.0.inner).retention[topic.index()] = retention;
         Ok(())

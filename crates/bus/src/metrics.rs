@@ -36,6 +36,13 @@ pub(crate) static BUS_MISSING: LazyLock<IntCounterVec> = LazyLock::new(|| {
 pub(crate) static BUS_RETIRED: LazyLock<IntCounterVec> = LazyLock::new(|| {
     counters("watchpost_bus_retired_records_total", "Records removed by retention.", &["topic"])
 });
+pub(crate) static BUS_REPLAYED: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    counters(
+        "watchpost_bus_replayed_records_total",
+        "Rejected records put back into the topic that they came from.",
+        &["topic"],
+    )
+});
 pub(crate) static BUS_SYNC_SECONDS: LazyLock<Histogram> = LazyLock::new(|| {
     histogram(
         "watchpost_bus_sync_seconds",

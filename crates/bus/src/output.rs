@@ -94,6 +94,12 @@ impl Output {
         Mark { topics: self.topics.each_ref().map(Records::len), state: self.state.len() }
     }
 
+    /// How many records came after the mark.
+    pub(crate) fn records_since(&self, mark: Mark) -> u64 {
+        let counts = self.topics.iter().zip(mark.topics);
+        counts.map(|(records, len)| records.len().saturating_sub(len) as u64).sum()
+    }
+
     /// Forgets what came after the mark.
     pub fn rewind(&mut self, mark: Mark) {
         for (records, len) in self.topics.iter_mut().zip(mark.topics) {

@@ -76,7 +76,7 @@ fn attack() -> Vec<serde_json::Value> {
 
 fn indexed(dir: &Path, events: &[serde_json::Value]) -> Searcher {
     let index = Index::open(dir, Options { threads: 1, ..Options::default() }).unwrap();
-    let mut writer = index.writer().unwrap();
+    let mut writer = index.writer("log").unwrap();
     for json in events {
         let mut event = Event::new();
         event.parse_json(json.to_string().as_bytes()).unwrap();

@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files: Vec<PathBuf> = args.map(PathBuf::from).collect();
     let dir = std::env::temp_dir().join(format!("watchpost-measure-{}", std::process::id()));
     let index = Index::open(&dir, Options::default())?;
-    let mut writer = index.writer()?;
+    let mut writer = index.writer("log")?;
     let mut source = Source::open(files)?;
     let now = Timestamp::now();
     let mut raw_bytes = 0u64;

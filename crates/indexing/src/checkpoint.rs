@@ -7,6 +7,9 @@
 //! anything. After a crash the bus is read from the checkpoint on, and each partition skips what
 //! lies below its own offsets: it has that already, whether it committed before the crash or not.
 //! Without the file everything is read again, and still nothing is doubled.
+//!
+//! Offsets mean something in one log only, so they carry its identity. Those of another log are
+//! dropped: the index then goes on where its group is on the new one.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -14,48 +17,80 @@ use std::io::Write;
 use std::path::Path;
 
 use bus::Topic;
+use serde_json::Value;
 
 use crate::error::IndexError;
 
 /// The name of the checkpoint's file in the index folder.
 const FILE: &str = "checkpoint.json";
 
-/// For each partition of each topic, the first offset that is not included.
+/// The name of the log's identity beside the offsets.
+const LOG: &str = "log";
+
+/// For each partition of each topic of a log, the first offset that is not included.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Offsets(BTreeMap<(Topic, u32), u64>);
+pub(crate) struct Offsets {
+    /// The identity of the log; empty if it was not noted.
+    log: String,
+    next: BTreeMap<(Topic, u32), u64>,
+}
 
 impl Offsets {
+    /// Nothing of this log.
+    pub(crate) fn none_of(log: &str) -> Offsets {
+        Offsets { log: log.to_owned(), next: BTreeMap::new() }
+    }
+
+    /// Whether these are offsets of another log.
+    pub(crate) fn is_foreign(&self, log: &str) -> bool {
+        !self.log.is_empty() && self.log != log && !self.next.is_empty()
+    }
+
+    /// These offsets if they are of this log, else none.
+    pub(crate) fn or_none_of(mut self, log: &str) -> Offsets {
+        if self.is_foreign(log) {
+            return Offsets::none_of(log);
+        }
+        log.clone_into(&mut self.log);
+        self
+    }
+
     /// Whether a record is included.
     pub(crate) fn include(&self, topic: Topic, partition: u32, offset: u64) -> bool {
-        self.0.get(&(topic, partition)).is_some_and(|next| offset < *next)
+        self.next.get(&(topic, partition)).is_some_and(|next| offset < *next)
     }
 
     /// Includes a record, and all before it.
     pub(crate) fn advance(&mut self, topic: Topic, partition: u32, offset: u64) {
-        let next = self.0.entry((topic, partition)).or_default();
+        let next = self.next.entry((topic, partition)).or_default();
         *next = (*next).max(offset + 1);
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Topic, u32, u64)> + '_ {
-        self.0.iter().map(|((topic, partition), offset)| (*topic, *partition, *offset))
+        self.next.iter().map(|((topic, partition), offset)| (*topic, *partition, *offset))
     }
 
     /// As the payload of a commit.
     pub(crate) fn to_json(&self) -> String {
-        let map: BTreeMap<String, u64> = self
+        let mut map: BTreeMap<String, Value> = self
             .iter()
-            .map(|(topic, partition, offset)| (format!("{topic}/{partition}"), offset))
+            .map(|(topic, partition, offset)| (format!("{topic}/{partition}"), offset.into()))
             .collect();
+        map.insert(LOG.to_owned(), self.log.as_str().into());
         serde_json::json!(map).to_string()
     }
 
     /// From the payload of a commit; what cannot be read is `None`.
     pub(crate) fn parse(json: &str) -> Option<Offsets> {
-        let map: BTreeMap<String, u64> = serde_json::from_str(json).ok()?;
+        let map: BTreeMap<String, Value> = serde_json::from_str(json).ok()?;
         let mut offsets = Offsets::default();
-        for (name, offset) in map {
+        for (name, value) in map {
+            if name == LOG {
+                value.as_str()?.clone_into(&mut offsets.log);
+                continue;
+            }
             let (topic, partition) = name.split_once('/')?;
-            offsets.0.insert((topic.parse().ok()?, partition.parse().ok()?), offset);
+            offsets.next.insert((topic.parse().ok()?, partition.parse().ok()?), value.as_u64()?);
         }
         Some(offsets)
     }
@@ -92,17 +127,30 @@ mod tests {
     use super::Offsets;
 
     #[test]
+    fn offsets_of_another_log_are_none() {
+        let mut offsets = Offsets::none_of("ab12");
+        offsets.advance(Topic::Events, 0, 7);
+        assert_eq!(offsets.clone().or_none_of("ab12"), offsets);
+        assert_eq!(offsets.or_none_of("cd34"), Offsets::none_of("cd34"));
+        // Written before logs were told apart.
+        let offsets = Offsets::parse(r#"{"events/0":8}"#).unwrap();
+        assert!(
+            !offsets.is_foreign("cd34") && offsets.or_none_of("cd34").include(Topic::Events, 0, 7)
+        );
+    }
+
+    #[test]
     fn offsets_survive_their_file() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(Offsets::read_checkpoint(dir.path()), Offsets::default());
-        let mut offsets = Offsets::default();
+        let mut offsets = Offsets::none_of("ab12");
         offsets.advance(Topic::Events, 3, 41);
         offsets.advance(Topic::Events, 3, 7);
         offsets.advance(Topic::Alerts, 0, 0);
         offsets.write_checkpoint(dir.path()).unwrap();
         assert_eq!(Offsets::read_checkpoint(dir.path()), offsets);
         assert!(offsets.include(Topic::Events, 3, 41) && !offsets.include(Topic::Events, 3, 42));
-        insta::assert_snapshot!(offsets.to_json(), @r#"{"alerts/0":1,"events/3":42}"#);
+        insta::assert_snapshot!(offsets.to_json(), @r#"{"alerts/0":1,"events/3":42,"log":"ab12"}"#);
         std::fs::write(dir.path().join("checkpoint.json"), "{\"events/0\":").unwrap();
         assert_eq!(Offsets::read_checkpoint(dir.path()), Offsets::default());
     }

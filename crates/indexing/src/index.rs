@@ -123,15 +123,16 @@ impl Index {
         Ok(Index { inner })
     }
 
-    /// The writer. There must be one at a time; the stage holds it.
+    /// The writer of what is read from the log of this identity. There must be one at a time; the
+    /// stage holds it.
     ///
     /// # Errors
     /// When the index was opened for reading only.
-    pub fn writer(&self) -> Result<IndexWriter, IndexError> {
+    pub fn writer(&self, log: &str) -> Result<IndexWriter, IndexError> {
         if self.inner.read_only {
             return Err(IndexError::ReadOnly(self.inner.dir.clone()));
         }
-        Ok(IndexWriter::new(self.inner.clone()))
+        Ok(IndexWriter::new(self.inner.clone(), log))
     }
 
     /// What answers queries; cheap to clone, shared between threads.

@@ -29,12 +29,12 @@ pub struct IndexStage {
 }
 
 impl IndexStage {
-    /// The stage that writes this index. There must be one.
+    /// The stage that writes this index from the log of this identity. There must be one.
     ///
     /// # Errors
     /// When the index was opened for reading only.
-    pub fn new(index: &Index) -> Result<IndexStage, IndexError> {
-        let writer = index.writer()?;
+    pub fn new(index: &Index, log: &str) -> Result<IndexStage, IndexError> {
+        let writer = index.writer(log)?;
         Ok(IndexStage { index: index.clone(), writer, changed: None, retained: None })
     }
 
@@ -60,6 +60,9 @@ impl Stage for IndexStage {
     ) -> Result<Start, StageError> {
         self.writer.rollback();
         self.changed = None;
+        if self.writer.is_moved() {
+            return Ok(Start::Moved);
+        }
         let start = self.writer.start().into_iter();
         Ok(Start::Own(
             start
@@ -117,6 +120,10 @@ impl Stage for IndexStage {
 
     fn finish(&mut self, _now: Timestamp, _output: &mut Output) -> Result<(), StageError> {
         self.commit()
+    }
+
+    fn ledger(&self) -> Option<Topic> {
+        Some(Topic::Events)
     }
 
     fn is_settled(&self) -> bool {

@@ -51,6 +51,10 @@ pub struct Document {
 /// The one writer of an index.
 pub struct IndexWriter {
     inner: Arc<Inner>,
+    /// The identity of the log that is read.
+    log: String,
+    /// Whether the last checkpoint is of another log.
+    is_moved: bool,
     open: BTreeMap<PartitionId, Open>,
     waiting: BTreeMap<PartitionId, Vec<Document>>,
     waiting_bytes: usize,
@@ -74,10 +78,14 @@ struct Open {
 }
 
 impl IndexWriter {
-    pub(crate) fn new(inner: Arc<Inner>) -> Self {
-        let checkpoint = Offsets::read_checkpoint(&inner.dir);
+    pub(crate) fn new(inner: Arc<Inner>, log: &str) -> Self {
+        let found = Offsets::read_checkpoint(&inner.dir);
+        let is_moved = found.is_foreign(log);
+        let checkpoint = found.or_none_of(log);
         IndexWriter {
             inner,
+            log: log.to_owned(),
+            is_moved,
             open: BTreeMap::new(),
             waiting: BTreeMap::new(),
             waiting_bytes: 0,
@@ -93,6 +101,11 @@ impl IndexWriter {
     /// may be missing.
     pub fn start(&self) -> Vec<(Topic, u32, u64)> {
         self.checkpoint.iter().collect()
+    }
+
+    /// Whether the index was fed from another log until now, whose offsets mean nothing here.
+    pub fn is_moved(&self) -> bool {
+        self.is_moved
     }
 
     /// Notes a record that gives nothing to index, so that it is not read again.
@@ -147,7 +160,7 @@ impl IndexWriter {
         let clock = self.clock;
         if !self.open.contains_key(&id) {
             self.make_room()?;
-            let open = open(&self.inner, id)?;
+            let open = open(&self.inner, id, &self.log)?;
             self.open.insert(id, open);
         }
         let Some(open) = self.open.get_mut(&id) else { return Ok(()) };
@@ -210,6 +223,7 @@ impl IndexWriter {
         if self.seen != self.checkpoint {
             self.seen.write_checkpoint(&self.inner.dir)?;
             self.checkpoint.clone_from(&self.seen);
+            self.is_moved = false;
         }
         self.uncommitted_bytes = 0;
         timer.observe_duration();
@@ -251,7 +265,7 @@ impl IndexWriter {
             if segments.len() < 2 {
                 continue;
             }
-            let mut open = open(&self.inner, partition.id)?;
+            let mut open = open(&self.inner, partition.id, &self.log)?;
             open.writer.merge(&segments).wait().map_err(wrong())?;
             open.writer.wait_merging_threads().map_err(wrong())?;
             partition.reload()?;
@@ -260,7 +274,7 @@ impl IndexWriter {
     }
 }
 
-fn open(inner: &Inner, id: PartitionId) -> Result<Open, IndexError> {
+fn open(inner: &Inner, id: PartitionId, log: &str) -> Result<Open, IndexError> {
     let wrong = || IndexError::partition(id, "opening it for writing");
     let partition = inner.partition_or_create(id)?;
     let options = &inner.options;
@@ -277,7 +291,7 @@ fn open(inner: &Inner, id: PartitionId) -> Result<Open, IndexError> {
         )
         .map_err(wrong())?;
     let payload = partition.index.load_metas().map_err(wrong())?.payload;
-    let has = payload.as_deref().and_then(Offsets::parse).unwrap_or_default();
+    let has = payload.as_deref().and_then(Offsets::parse).unwrap_or_default().or_none_of(log);
     Ok(Open { partition, writer, has, changed: false, used: 0 })
 }
 

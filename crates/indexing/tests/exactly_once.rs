@@ -63,7 +63,7 @@ proptest! {
         let checkpoint = dir.path().join("index/checkpoint.json");
         for (steps, end) in runs {
             let index = Index::open(dir.path(), options()).unwrap();
-            let mut writer = index.writer().unwrap();
+            let mut writer = index.writer("log").unwrap();
             let start = writer.start().first().map_or(0, |(_, _, next)| *next as usize);
             let end_at = (start + steps).min(days.len());
             for (n, day) in days.iter().enumerate().take(end_at).skip(start) {
@@ -92,7 +92,7 @@ proptest! {
             }
         }
         let index = Index::open(dir.path(), options()).unwrap();
-        let mut writer = index.writer().unwrap();
+        let mut writer = index.writer("log").unwrap();
         let start = writer.start().first().map_or(0, |(_, _, next)| *next as usize);
         for (n, day) in days.iter().enumerate().skip(start) {
             writer.add(document(Kind::Events, &format!("{n:03}"), *day, Some(at(n))));
@@ -125,7 +125,7 @@ fn the_stage_indexes_a_bus_and_goes_on_after_a_restart() {
     let bus: Arc<dyn Bus> = Arc::new(MemoryBus::new(MemorySettings::default()));
     let run = |index: &Index| {
         let shutdown = Shutdown::new();
-        let stage = Box::new(IndexStage::new(index).unwrap());
+        let stage = Box::new(IndexStage::new(index, "log").unwrap());
         let handle =
             run_stage(bus.clone(), stage, StageOptions::default(), shutdown.clone()).unwrap();
         (shutdown, handle)
@@ -160,7 +160,7 @@ fn the_stage_indexes_a_bus_and_goes_on_after_a_restart() {
 
 fn filled(dir: &Path) -> Index {
     let index = Index::open(dir, options()).unwrap();
-    let mut writer = index.writer().unwrap();
+    let mut writer = index.writer("log").unwrap();
     for n in 0..30 {
         writer.add(document(Kind::Events, &format!("{n:03}"), n % 3, None));
     }
@@ -190,7 +190,7 @@ fn a_damaged_partition_is_set_aside_and_the_others_answer() {
     assert!(problems[0].reason.contains("set-aside"), "{}", problems[0].reason);
     assert!(!broken.exists());
     // The day goes on in a new partition.
-    let mut writer = index.writer().unwrap();
+    let mut writer = index.writer("log").unwrap();
     writer.add(document(Kind::Events, "new", 1, None));
     writer.commit().unwrap();
     assert_eq!(index.searcher().search(&SearchRequest::new(&query)).total, 21);
@@ -219,7 +219,7 @@ fn old_days_are_dropped_unless_they_came_lately() {
     let dir = tempfile::tempdir().unwrap();
     drop(filled(dir.path()));
     let index = Index::open(dir.path(), Options { retention_days: Some(1), ..options() }).unwrap();
-    let mut writer = index.writer().unwrap();
+    let mut writer = index.writer("log").unwrap();
     // Days long past, but written a moment ago: an import of old logs.
     assert_eq!(writer.enforce_retention(Timestamp::now()).unwrap(), 0);
     assert_eq!(ids(&index, Kinds::Events).len(), 30);
@@ -244,8 +244,8 @@ fn another_process_reads_while_one_writes() {
     assert!(matches!(Index::open_read_only(dir.path()), Err(IndexError::Missing(_))));
     let index = filled(dir.path());
     let reading = Index::open_read_only(dir.path()).unwrap();
-    assert!(matches!(reading.writer(), Err(IndexError::ReadOnly(_))));
-    let mut writer = index.writer().unwrap();
+    assert!(matches!(reading.writer("log"), Err(IndexError::ReadOnly(_))));
+    let mut writer = index.writer("log").unwrap();
     writer.add(document(Kind::Events, "new", 7, None));
     writer.add(document(Kind::Events, "more", 0, None));
     writer.commit().unwrap();

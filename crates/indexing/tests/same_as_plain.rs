@@ -203,7 +203,7 @@ fn parse_event(json: &serde_json::Value) -> Event {
 fn indexed(dir: &std::path::Path, events: &[Event], per_commit: usize) -> Searcher {
     let options = Options { threads: 1, writers_max: 2, ..Options::default() };
     let index = Index::open(dir, options).unwrap();
-    let mut writer = index.writer().unwrap();
+    let mut writer = index.writer("log").unwrap();
     for chunk in events.chunks(per_commit) {
         for event in chunk {
             writer.add(Document {

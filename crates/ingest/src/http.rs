@@ -146,6 +146,9 @@ impl IntoResponse for Refusal {
             Refusal::Bus(error @ BusError::Full { .. }) => {
                 (StatusCode::TOO_MANY_REQUESTS, error.to_string(), Some("1"))
             }
+            Refusal::Bus(error @ BusError::Behind { .. }) => {
+                (StatusCode::TOO_MANY_REQUESTS, error.to_string(), Some("10"))
+            }
             Refusal::Bus(error @ BusError::RecordTooLarge { .. }) => {
                 (StatusCode::PAYLOAD_TOO_LARGE, error.to_string(), None)
             }

@@ -11,7 +11,7 @@
 
 use std::fmt::Write;
 use std::future::pending;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bus::{Bus, BusError, Records, Topic};
@@ -61,8 +61,38 @@ pub enum WhenFull {
 #[derive(Clone)]
 pub struct Intake(Arc<Shared>);
 
+/// Closes the way into the topic `raw` for a while, for whoever looks after the whole. Clones are
+/// one gate.
+#[derive(Debug, Clone, Default)]
+pub struct Gate(Arc<RwLock<Option<BusError>>>);
+
+impl Gate {
+    /// From now on every append is answered as if the bus were full, with this error.
+    pub fn close(&self, why: BusError) {
+        metrics::HELD_BACK.set(1);
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(why);
+    }
+
+    /// Appends are taken again.
+    pub fn open(&self) {
+        metrics::HELD_BACK.set(0);
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Whether it is closed.
+    pub fn is_closed(&self) -> bool {
+        self.closed().is_some()
+    }
+
+    /// Why it is closed.
+    pub fn closed(&self) -> Option<BusError> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 struct Shared {
     bus: Arc<dyn Bus>,
+    gate: Gate,
     limits: IntakeLimits,
     /// Free room, in units.
     room: Arc<Semaphore>,
@@ -203,12 +233,17 @@ impl Intake {
         let units = limits.in_flight_bytes_max.div_ceil(ROOM_BYTES).max(1);
         let units_max = u32::try_from(units).unwrap_or(u32::MAX);
         let room = Arc::new(Semaphore::new(units_max as usize));
-        Intake(Arc::new(Shared { bus, limits, room, units_max }))
+        Intake(Arc::new(Shared { bus, gate: Gate::default(), limits, room, units_max }))
     }
 
     /// Whether an append would be taken now, or why not.
     pub fn health(&self) -> Result<(), BusError> {
-        self.0.bus.health()
+        self.0.gate.closed().map_or_else(|| self.0.bus.health(), Err)
+    }
+
+    /// The gate before it.
+    pub fn gate(&self) -> Gate {
+        self.0.gate.clone()
     }
 
     /// Takes room for a batch that is being filled and will have `bytes`, so that what is being
@@ -294,24 +329,12 @@ impl Intake {
         let mut pause = RETRY_WAIT;
         let mut has_warned = false;
         loop {
-            let (done, finished) = oneshot::channel();
-            let records = std::mem::take(&mut batch.records);
-            self.0.bus.append_async(
-                Topic::Raw,
-                records,
-                Box::new(move |records, result| {
-                    // Nobody waits any more when the client has gone.
-                    done.send((records, result)).ok();
-                }),
-            );
-            let Ok((records, result)) = finished.await else { return Err(BusError::Closed) };
-            batch.records = records;
-            let error = match result {
+            let error = match self.try_append(batch).await {
                 Ok(()) => return Ok(()),
-                Err(error @ BusError::Full { .. }) => error,
-                Err(error @ BusError::DiskLow { .. }) if deadline.is_none() => {
+                Err(error @ (BusError::Full { .. } | BusError::Behind { .. })) => error,
+                Err(error) if error.is_transient() && deadline.is_none() => {
                     if !std::mem::replace(&mut has_warned, true) {
-                        tracing::error!(%error, listener, "waiting for space, senders are held back");
+                        tracing::error!(%error, listener, "waiting for the bus, senders are held back");
                     }
                     error
                 }
@@ -324,6 +347,26 @@ impl Intake {
             tokio::time::sleep_until(next).await;
             pause = (pause * 2).min(RETRY_WAIT_MAX);
         }
+    }
+
+    /// One try, whatever it costs.
+    async fn try_append(&self, batch: &mut Batch) -> Result<(), BusError> {
+        if let Some(why) = self.0.gate.closed() {
+            return Err(why);
+        }
+        let (done, finished) = oneshot::channel();
+        let records = std::mem::take(&mut batch.records);
+        self.0.bus.append_async(
+            Topic::Raw,
+            records,
+            Box::new(move |records, result| {
+                // Nobody waits any more when the client has gone.
+                done.send((records, result)).ok();
+            }),
+        );
+        let Ok((records, result)) = finished.await else { return Err(BusError::Closed) };
+        batch.records = records;
+        result
     }
 
     fn units(&self, bytes: usize) -> u32 {
@@ -343,6 +386,7 @@ impl Intake {
 pub(crate) fn reason(error: &BusError) -> &'static str {
     match error {
         BusError::Full { .. } => "full",
+        BusError::Behind { .. } => "behind",
         BusError::RecordTooLarge { .. } => "too_large",
         _ => "unavailable",
     }

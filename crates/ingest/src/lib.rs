@@ -22,6 +22,6 @@ mod split;
 pub mod syslog;
 
 pub use import::{ImportError, Imported, import};
-pub use intake::{Batch, Intake, IntakeLimits, WhenFull};
+pub use intake::{Batch, Gate, Intake, IntakeLimits, WhenFull};
 pub use name::{DatasetName, NameError, Namespace};
 pub use split::LINE_BYTES_MAX;

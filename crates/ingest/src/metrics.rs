@@ -21,7 +21,7 @@ pub(crate) static BYTES: LazyLock<IntCounterVec> = LazyLock::new(|| {
 pub(crate) static REFUSED: LazyLock<IntCounterVec> = LazyLock::new(|| {
     counters(
         "watchpost_ingest_refused_records_total",
-        "Records refused and told so to their sender, by reason (full, unavailable, too_large).",
+        "Records refused and told so to their sender, by reason (full, behind, unavailable, too_large).",
         &["listener", "reason"],
     )
 });
@@ -63,6 +63,15 @@ pub(crate) static CONNECTIONS_CLOSED: LazyLock<IntCounterVec> = LazyLock::new(||
         "watchpost_ingest_closed_connections_total",
         "Connections closed by us, by reason (limit, idle, unavailable).",
         &["listener", "reason"],
+    )
+});
+pub(crate) static HELD_BACK: LazyLock<IntGauge> = LazyLock::new(|| {
+    register(
+        IntGauge::new(
+            "watchpost_ingest_held_back",
+            "1 while nothing is taken because a stage is too far behind.",
+        )
+        .expect("the name is valid"),
     )
 });
 pub(crate) static IN_FLIGHT_BYTES: LazyLock<IntGauge> = LazyLock::new(|| {

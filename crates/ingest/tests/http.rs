@@ -266,6 +266,10 @@ impl Bus for Refusing {
         self.inner.committed(group, topic)
     }
 
+    fn state_of(&self, group: &str, each: &mut bus::StateVisitor<'_>) -> Result<(), BusError> {
+        self.inner.state_of(group, each)
+    }
+
     fn set_retention(&self, topic: Topic, retention: bus::Retention) -> Result<(), BusError> {
         self.inner.set_retention(topic, retention)
     }

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
+use bus::ledger::SOURCE;
 use bus::{Output, Record, Reject, Stage, Topic};
 use event::{Event, EventId, RawRecord, Timestamp, Value};
 use prometheus::{IntCounter, IntCounterVec, Opts};
@@ -70,6 +71,10 @@ impl Stage for NormalizeStage {
         &[Topic::Raw]
     }
 
+    fn ledger(&self) -> Option<Topic> {
+        Some(Topic::Raw)
+    }
+
     fn process(
         &mut self,
         record: &Record<'_>,
@@ -97,7 +102,7 @@ impl Stage for NormalizeStage {
                     return;
                 }
                 count(counters, event);
-                events.push(entity(event).as_bytes(), &[], json);
+                events.push(entity(event).as_bytes(), &[(SOURCE, record.key)], json);
             })
             .map_err(|rejected| Reject::new(rejected.to_string()))?;
         match too_large {

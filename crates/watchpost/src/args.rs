@@ -41,6 +41,12 @@ pub(crate) enum Command {
     Hunt(HuntArgs),
     /// Bring files through the whole pipeline
     Import(ImportArgs),
+    /// Look at records that a stage could not process, and put them back
+    Rejected(RejectedArgs),
+    /// Look after the sources: what each sent, and what became of it
+    Sources(SourcesArgs),
+    /// Look after the bus: copy it to another one
+    Bus(BusArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -79,12 +85,62 @@ pub(crate) struct RunArgs {
     /// Only these stages: ingest, normalize, detection, correlation, indexing, web
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub(crate) stages: Vec<Part>,
-    /// The bus; `embedded` is the only one so far
-    #[arg(long, value_name = "URL", default_value = "embedded", value_parser = ["embedded"])]
-    pub(crate) bus: String,
+    /// The bus: `embedded`, or kafka://host:port,host:port; above the configuration's bus.url
+    #[arg(long, value_name = "URL")]
+    pub(crate) bus: Option<String>,
     /// Only check the configuration and the rules, and say what would run
     #[arg(long)]
     pub(crate) check: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct SourcesArgs {
+    #[command(subcommand)]
+    pub(crate) command: SourcesCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SourcesCommand {
+    /// What each source sent, and what is stored, dropped, rejected or on its way; fails if that
+    /// does not balance
+    Ledger {
+        #[command(flatten)]
+        on: RejectedOn,
+        /// How it is written
+        #[arg(long, value_enum, default_value_t = Format::Table)]
+        format: Format,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct BusArgs {
+    #[command(subcommand)]
+    pub(crate) command: BusCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BusCommand {
+    /// Copy every record, all stages' places and their state to an empty bus, and compare
+    Copy(BusCopyArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct BusCopyArgs {
+    /// The bus that is copied: `embedded`, or kafka://host:port,host:port
+    #[arg(long, value_name = "URL")]
+    pub(crate) from: String,
+    /// The empty bus that it is copied to
+    #[arg(long, value_name = "URL")]
+    pub(crate) to: String,
+    /// Begin without the state of correlations: needed where the number of partitions changes
+    #[arg(long)]
+    pub(crate) drop_state: bool,
+    /// The configuration file, whose table [kafka] says how to connect
+    #[arg(long, value_name = "FILE", env = "WATCHPOST_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// The data folder
+    #[arg(long, value_name = "DIR", env = "WATCHPOST_DATA")]
+    pub(crate) data: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -317,6 +373,104 @@ pub(crate) struct ImportArgs {
     /// Files (.evtx, .json, .jsonl, .log, .gz, .zst), folders, or `-` for standard input
     #[arg(required = true, value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RejectedArgs {
+    #[command(subcommand)]
+    pub(crate) command: RejectedCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RejectedCommand {
+    /// List them, the newest last, and count them by stage and reason
+    List {
+        #[command(flatten)]
+        on: RejectedOn,
+        #[command(flatten)]
+        which: RejectedWhich,
+        /// The most records that are listed: the newest, up to 10000
+        #[arg(long, value_name = "N", default_value_t = 100, value_parser = limit)]
+        limit: usize,
+        /// How they are written
+        #[arg(long, value_enum, default_value_t = Format::Table)]
+        format: Format,
+    },
+    /// Show one with its headers, the reason and its value
+    Show {
+        #[command(flatten)]
+        on: RejectedOn,
+        /// Only the value, byte for byte
+        #[arg(long)]
+        raw: bool,
+        /// Where it is, as listed: PARTITION/OFFSET
+        #[arg(value_name = "PLACE")]
+        place: bus::rejected::Place,
+    },
+    /// Put some back into the topics that they came from, each once
+    ///
+    /// A record goes back with its key, its own headers and its value, and a header `replayed.from`
+    /// that says it is a replay. Only the stage that had refused it handles it; what other stages
+    /// made of it stays as it is. That it was put back is stored in the same step, so a replay that
+    /// was cut off can be done again.
+    ///
+    /// Events take their ids from the place of their raw record. A record of `raw` gets a new place,
+    /// so its events have new ids; it had made none before. Events, matches and alerts that are put
+    /// back keep their ids.
+    Replay {
+        #[command(flatten)]
+        on: RejectedOn,
+        /// All that match; without --stage, --topic, --reason or --since all there are
+        #[arg(long, conflicts_with = "places", required_unless_present = "places")]
+        all: bool,
+        #[command(flatten)]
+        which: RejectedWhich,
+        /// Also those that were put back before
+        #[arg(long)]
+        again: bool,
+        /// Only say what would be done
+        #[arg(long)]
+        dry_run: bool,
+        /// Where they are, as listed: PARTITION/OFFSET
+        #[arg(value_name = "PLACE", conflicts_with_all = ["stage", "topic", "reason", "since"])]
+        places: Vec<bus::rejected::Place>,
+    },
+}
+
+/// Where rejected records are.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RejectedOn {
+    /// The data folder, while no server runs on it
+    #[arg(long, value_name = "DIR", env = "WATCHPOST_DATA")]
+    pub(crate) data: Option<PathBuf>,
+    /// Ask a running server, whatever data folder is named; the token is taken from WATCHPOST_TOKEN
+    #[arg(long, value_name = "URL")]
+    pub(crate) server: Option<String>,
+}
+
+/// Which rejected records are meant.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RejectedWhich {
+    /// Only those that this stage refused: normalize, detection, correlation, indexing
+    #[arg(long, value_name = "STAGE")]
+    pub(crate) stage: Option<String>,
+    /// Only those that came from this topic: raw, events, matches or alerts
+    #[arg(long, value_name = "TOPIC")]
+    pub(crate) topic: Option<bus::Topic>,
+    /// Only those whose reason has this text
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+    /// Only those rejected since then: a span before now (24h, 7d), a time, or `all`, which it is if
+    /// not said
+    #[arg(long, value_name = "T", value_parser = time)]
+    pub(crate) since: Option<String>,
+}
+
+/// How many rejected records are listed.
+fn limit(text: &str) -> Result<usize, String> {
+    let max = web::rejected::LIMIT_MAX;
+    let limit = text.parse().ok().filter(|limit| *limit <= max);
+    limit.ok_or_else(|| format!("write a number up to {max}"))
 }
 
 /// A time or span, as it was written: it is counted from the moment when it is asked for.

@@ -4,22 +4,23 @@
 //! does not exist is an error, in the file (with its line) and in the environment: a misspelt
 //! setting that is silently ignored is how a listener stays open.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::open_bus::EMBEDDED;
+
 /// What the environment's overrides begin with.
 const PREFIX: &str = "WATCHPOST_";
 
 /// Variables of that prefix that are not settings.
-const NOT_SETTINGS: [&str; 5] = [
-    "WATCHPOST_CONFIG",
-    "WATCHPOST_DATA",
-    "WATCHPOST_LOG",
-    "WATCHPOST_TOKEN",
-    "WATCHPOST_TEST_NEEDS_ALL",
-];
+const NOT_SETTINGS: [&str; 4] =
+    ["WATCHPOST_CONFIG", "WATCHPOST_DATA", "WATCHPOST_LOG", "WATCHPOST_TOKEN"];
+
+/// What the variables of tests begin with; they are no settings either.
+const TEST_PREFIX: &str = "WATCHPOST_TEST_";
 
 /// All settings.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -33,8 +34,10 @@ pub(crate) struct Config {
     pub(crate) syslog: Syslog,
     /// Rules and pipelines.
     pub(crate) rules: Rules,
-    /// The embedded bus.
+    /// The bus.
     pub(crate) bus: BusSettings,
+    /// The Kafka cluster, if it is the bus.
+    pub(crate) kafka: KafkaSettings,
     /// The index.
     pub(crate) index: IndexSettings,
 }
@@ -115,7 +118,9 @@ impl Default for Rules {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct BusSettings {
-    /// Partitions of each topic; fixed when the data folder is made.
+    /// `embedded`, or `kafka://host:port,host:port`.
+    pub(crate) url: String,
+    /// Partitions of each topic of the embedded log; fixed when the data folder is made.
     pub(crate) partitions: u32,
     /// Days that raw records are kept.
     pub(crate) raw_days: u64,
@@ -123,15 +128,81 @@ pub(crate) struct BusSettings {
     pub(crate) events_days: u64,
     /// The most bytes of each topic.
     pub(crate) topic_bytes_max: u64,
+    /// With more records than this still to be read by a stage, nothing is taken in.
+    pub(crate) unread_records_max: u64,
+    /// With more bytes than this on disk still to be read by a stage, nothing is taken in; at most
+    /// half of `topic_bytes_max` counts, so that nothing unread is removed for its size.
+    pub(crate) unread_bytes_max: u64,
 }
 
 impl Default for BusSettings {
     fn default() -> Self {
         BusSettings {
+            url: EMBEDDED.to_owned(),
             partitions: 2,
             raw_days: 7,
             events_days: 3,
             topic_bytes_max: 20 * 1024 * 1024 * 1024,
+            unread_records_max: 20_000_000,
+            unread_bytes_max: 8 * 1024 * 1024 * 1024,
+        }
+    }
+}
+
+/// `[kafka]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct KafkaSettings {
+    /// What the names of topics and groups begin with.
+    pub(crate) topic_prefix: String,
+    /// The name of this process among its copies; made once per data folder if empty.
+    pub(crate) instance: String,
+    /// Whether missing topics are made.
+    pub(crate) create_topics: bool,
+    /// Partitions of topics that are made: at most so many copies of a stage have work.
+    pub(crate) partitions: u32,
+    /// On how many brokers a record is kept; 0 for three, or all if there are fewer.
+    pub(crate) replication: u16,
+    /// none, lz4, zstd, gzip or snappy.
+    pub(crate) compression: String,
+    /// How long a copy may be silent before its partitions go to others.
+    pub(crate) session_seconds: u64,
+    /// Whether to speak TLS; naming a file below implies it.
+    pub(crate) tls: bool,
+    /// Certificates that sign the brokers', in PEM; the system's if empty.
+    pub(crate) tls_ca: PathBuf,
+    /// Our certificate, in PEM.
+    pub(crate) tls_certificate: PathBuf,
+    /// The key of our certificate, in PEM.
+    pub(crate) tls_key: PathBuf,
+    /// PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512; empty for none.
+    pub(crate) sasl_mechanism: String,
+    /// The user's name.
+    pub(crate) sasl_username: String,
+    /// The file with the user's password.
+    pub(crate) sasl_password_file: PathBuf,
+    /// Settings of librdkafka by their own names, above all others.
+    pub(crate) client: BTreeMap<String, String>,
+}
+
+impl Default for KafkaSettings {
+    fn default() -> Self {
+        KafkaSettings {
+            topic_prefix: "watchpost.".to_owned(),
+            instance: String::new(),
+            create_topics: true,
+            partitions: 6,
+            replication: 0,
+            compression: "lz4".to_owned(),
+            session_seconds: 20,
+            tls: false,
+            tls_ca: PathBuf::new(),
+            tls_certificate: PathBuf::new(),
+            tls_key: PathBuf::new(),
+            sasl_mechanism: String::new(),
+            sasl_username: String::new(),
+            sasl_password_file: PathBuf::new(),
+            client: BTreeMap::new(),
         }
     }
 }
@@ -189,7 +260,7 @@ impl Config {
         let mut overridden = false;
         for (name, value) in environment {
             let Some(rest) = name.strip_prefix(PREFIX) else { continue };
-            if NOT_SETTINGS.contains(&name.as_str()) {
+            if NOT_SETTINGS.contains(&name.as_str()) || name.starts_with(TEST_PREFIX) {
                 continue;
             }
             let wrong = |message: String| ConfigError::Wrong {

@@ -12,16 +12,19 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bus::{Bus, BusError, EmbeddedBus, Retention, Shutdown, Stage, StageHandle, Topic};
+use bus::{Bus, BusError, Shutdown, Stage, StageHandle, StageOptions, Topic};
 use correlation::{CorrelationStage, Correlations};
 use detection::{DetectionStage, Rules, Watcher};
 use indexing::{Index, IndexError, IndexStage};
 use normalize::NormalizeStage;
 
 use crate::config::Config;
+use crate::hold_back::{self, Bounds, Reader};
+use crate::ledger_watch::{self, LedgerProblem};
 use crate::listeners::{Listeners, Sockets};
+use crate::open_bus::{self, OpenBus};
 use crate::rules::{RuleWatcher, definitions, rule_sources};
-use crate::secret::{LOG_ID_BYTES, TOKEN_BYTES, secret};
+use crate::secret::{TOKEN_BYTES, secret};
 
 /// How often a waiting caller looks whether the stages have caught up.
 const IDLE_CHECK: Duration = Duration::from_millis(25);
@@ -159,11 +162,16 @@ fn why(error: &std::io::Error) -> String {
 pub(crate) struct Engine {
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) index: Index,
+    /// The index's consumer group.
+    index_group: String,
     pub(crate) rules: Rules,
     token: web::Token,
     workers: Arc<Mutex<Vec<Worker>>>,
     shutdown: Shutdown,
     listeners: Option<Listeners>,
+    /// The threads that watch it.
+    watching: Vec<std::thread::JoinHandle<()>>,
+    ledger: LedgerProblem,
     _watcher: Option<RuleWatcher>,
 }
 
@@ -183,38 +191,37 @@ impl Engine {
         let has = |part| parts.contains(&part);
         let sockets = Sockets::bind(config, &parts)?;
         let folder = &config.data.folder;
-        make_folder(folder)?;
-        let bus: Arc<dyn Bus> =
-            Arc::new(EmbeddedBus::open(folder.join("bus"), config.bus.settings())?);
-        for (topic, retention) in config.bus.retention() {
-            bus.set_retention(topic, retention)?;
-        }
+        let OpenBus { bus, log_id, index_group } = open_bus::open(config)?;
         let index = Index::open(folder, config.index.options())?;
         let token = web::Token::new(&secret(&folder.join("token"), TOKEN_BYTES)?);
-        let log = secret(&folder.join("log-id"), LOG_ID_BYTES)?;
-
         let (watcher, rules) = Watcher::start(rule_sources(config));
         let correlations = Correlations::new(definitions(&rules.current()));
         let mut engine = Engine {
             bus,
             index,
+            index_group,
             rules,
             token,
             workers: Arc::default(),
             shutdown: Shutdown::new(),
             listeners: None,
+            watching: Vec::new(),
+            ledger: LedgerProblem::default(),
             _watcher: None,
         };
         if let Some(sockets) = sockets {
             let open = Listeners::open(config, sockets, &parts, &engine.bus, engine.state())?;
             engine.listeners = Some(open);
         }
+        engine.watch(config, &parts)?;
         // Two workers of the stages that cost most, where there are cores and partitions for them.
         let wide = std::thread::available_parallelism()
             .map_or(1, |n| n.get())
-            .min(config.bus.partitions as usize);
+            .min(engine.bus.partitions(Topic::Raw) as usize);
         if has(Part::Indexing) {
-            engine.spawn(Box::new(IndexStage::new(&engine.index)?))?;
+            let group = Some(engine.index_group.clone());
+            let stage = Box::new(IndexStage::new(&engine.index, &log_id)?);
+            engine.spawn_with(stage, StageOptions { group, ..StageOptions::default() })?;
         }
         if has(Part::Correlation) {
             engine.spawn(Box::new(CorrelationStage::new(
@@ -228,7 +235,7 @@ impl Engine {
             }
             if has(Part::Normalize) {
                 let options = normalize::Options::default();
-                engine.spawn(Box::new(NormalizeStage::new(options, log.clone())))?;
+                engine.spawn(Box::new(NormalizeStage::new(options, log_id.clone())))?;
             }
         }
         if has(Part::Detection) && config.rules.reload_seconds > 0 {
@@ -238,15 +245,51 @@ impl Engine {
         Ok(engine)
     }
 
+    /// Begins to watch how far the stages are, if something listens, and the ledger, if something
+    /// is indexed.
+    fn watch(&mut self, config: &Config, parts: &BTreeSet<Part>) -> Result<(), EngineError> {
+        let beside = |error| io("start a thread beside", Path::new("the stages"))(error);
+        if parts.contains(&Part::Indexing) {
+            let (bus, group) = (Arc::clone(&self.bus), self.index_group.clone());
+            let (problem, shutdown) = (self.ledger.clone(), self.shutdown.clone());
+            let watching = ledger_watch::start(bus, group, problem, shutdown).map_err(beside)?;
+            self.watching.push(watching);
+        }
+        let Some(listeners) = self.listeners.as_ref().filter(|_| parts.contains(&Part::Ingest))
+        else {
+            return Ok(());
+        };
+        let readers = self
+            .chain()
+            .map(|(group, topics)| Reader { group: group.to_owned(), topics: topics.to_vec() });
+        let bounds = Bounds {
+            records_max: config.bus.unread_records_max,
+            bytes_max: config.bus.unread_bytes_max.min(config.bus.topic_bytes_max / 2),
+        };
+        let (bus, gate) = (Arc::clone(&self.bus), listeners.gate.clone());
+        let watching = hold_back::start(bus, gate, readers.into(), bounds, self.shutdown.clone());
+        self.watching.push(watching.map_err(beside)?);
+        Ok(())
+    }
+
+    /// The consumer groups of the stages in the order of the pipeline, and what they read.
+    fn chain(&self) -> [(&str, &'static [Topic]); 4] {
+        [
+            ("normalize", &[Topic::Raw]),
+            ("detection", &[Topic::Events]),
+            ("correlation", &[Topic::Matches]),
+            (&self.index_group, &[Topic::Events, Topic::Alerts]),
+        ]
+    }
+
     /// Runs one more stage on this engine's bus.
     pub(crate) fn spawn(&self, stage: Box<dyn Stage>) -> Result<(), EngineError> {
+        self.spawn_with(stage, StageOptions::default())
+    }
+
+    fn spawn_with(&self, stage: Box<dyn Stage>, options: StageOptions) -> Result<(), EngineError> {
         let name = stage.name();
-        let handle = bus::run_stage(
-            Arc::clone(&self.bus),
-            stage,
-            bus::StageOptions::default(),
-            self.shutdown.clone(),
-        )?;
+        let handle = bus::run_stage(Arc::clone(&self.bus), stage, options, self.shutdown.clone())?;
         lock(&self.workers).push(Worker { stage: name, handle });
         Ok(())
     }
@@ -272,13 +315,7 @@ impl Engine {
     pub(crate) fn wait_until_idle(&self) -> Result<(), EngineError> {
         // In the order of the pipeline: once a stage has nothing left, nothing new comes to the
         // next one but what it already wrote.
-        const CHAIN: [(&str, &[Topic]); 4] = [
-            ("normalize", &[Topic::Raw]),
-            ("detection", &[Topic::Events]),
-            ("correlation", &[Topic::Matches]),
-            ("indexing", &[Topic::Events, Topic::Alerts]),
-        ];
-        for (group, topics) in CHAIN {
+        for (group, topics) in self.chain() {
             while self.bus.lag(group, topics)? > 0 {
                 if self.stopped().is_some() {
                     return Ok(());
@@ -310,6 +347,11 @@ impl Engine {
                 failed.get_or_insert(EngineError::Stage { stage: worker.stage, source });
             }
         }
+        for watching in std::mem::take(&mut self.watching) {
+            if watching.join().is_err() {
+                tracing::error!("a thread beside the stages had panicked");
+            }
+        }
         self.bus.close();
         failed.map_or(Ok(()), Err)
     }
@@ -318,8 +360,9 @@ impl Engine {
         let bus = Arc::clone(&self.bus);
         let index = self.index.clone();
         let workers = Arc::clone(&self.workers);
+        let ledger = self.ledger.clone();
         let problems = move || {
-            let mut problems = Vec::new();
+            let mut problems: Vec<String> = ledger.get().into_iter().collect();
             if let Err(error) = bus.health() {
                 problems.push(error.to_string());
             }
@@ -334,6 +377,7 @@ impl Engine {
             rules: self.rules.clone(),
             token: self.token.clone(),
             bus: Arc::clone(&self.bus),
+            index_group: self.index_group.clone(),
             problems: Arc::new(problems),
         }
     }
@@ -347,7 +391,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn make_folder(path: &Path) -> Result<(), EngineError> {
+pub(crate) fn make_folder(path: &Path) -> Result<(), EngineError> {
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -360,33 +404,6 @@ pub(crate) fn io<'p>(
     path: &'p Path,
 ) -> impl FnOnce(std::io::Error) -> EngineError + 'p {
     move |source| EngineError::Io { doing, path: path.to_owned(), source }
-}
-
-impl crate::config::BusSettings {
-    fn settings(&self) -> bus::Settings {
-        let mut settings = bus::Settings::default();
-        for topic in [Topic::Raw, Topic::Events, Topic::Matches] {
-            settings.topic_mut(topic).partitions = self.partitions.max(1);
-        }
-        for (topic, retention) in self.retention() {
-            settings.topic_mut(topic).retention = retention;
-        }
-        settings
-    }
-
-    /// How long each topic that the configuration speaks of is kept.
-    fn retention(&self) -> [(Topic, Retention); 4] {
-        let days = |days: u64| Retention {
-            age: Some(Duration::from_secs(days.saturating_mul(86_400))),
-            bytes: Some(self.topic_bytes_max),
-        };
-        [
-            (Topic::Raw, days(self.raw_days)),
-            (Topic::Events, days(self.events_days)),
-            (Topic::Matches, days(self.events_days)),
-            (Topic::Rejected, days(self.events_days)),
-        ]
-    }
 }
 
 impl crate::config::IndexSettings {

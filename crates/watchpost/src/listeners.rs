@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bus::Bus;
-use ingest::Intake;
+use ingest::{Gate, Intake};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -32,6 +32,8 @@ pub(crate) struct Listeners {
     pub(crate) address: SocketAddr,
     pub(crate) has_pages: bool,
     pub(crate) syslog: Vec<(&'static str, SocketAddr)>,
+    /// Before all of them.
+    pub(crate) gate: Gate,
 }
 
 impl Listeners {
@@ -54,6 +56,7 @@ impl Listeners {
         let connections_max = raise_files_max() / 4;
         let (stop, stopped) = watch::channel(false);
         let intake = Intake::new(Arc::clone(bus), ingest::IntakeLimits::default());
+        let gate = intake.gate();
         let mut tasks = Vec::new();
         let mut syslog = Vec::new();
         runtime.block_on(async {
@@ -96,7 +99,8 @@ impl Listeners {
             Ok::<(), EngineError>(())
         })?;
         let has_pages = parts.contains(&Part::Web);
-        Ok(Listeners { runtime, stop, tasks, address: sockets.http_address, has_pages, syslog })
+        let address = sockets.http_address;
+        Ok(Listeners { runtime, stop, tasks, address, has_pages, syslog, gate })
     }
 
     /// Takes nothing new, lets what runs end within [`GRACE`], then cuts it.

@@ -12,7 +12,10 @@ mod commands;
 mod config;
 mod engine;
 mod events;
+mod hold_back;
+mod ledger_watch;
 mod listeners;
+mod open_bus;
 mod rule_tests;
 mod rules;
 mod secret;
@@ -42,6 +45,9 @@ fn main() -> ExitCode {
         Command::Search(args) => commands::search::run(&args),
         Command::Hunt(args) => commands::hunt::run(&args),
         Command::Import(args) => commands::import::run(&args),
+        Command::Rejected(args) => commands::rejected::run(&args),
+        Command::Sources(args) => commands::sources::run(&args),
+        Command::Bus(args) => commands::bus::run(&args),
     };
     match done {
         Ok(code) => code,
@@ -79,6 +85,8 @@ fn leave_quietly_when_nobody_reads() {
 fn start_logging(args: &Args) {
     let default = match args.command {
         Command::Run(_) => "info",
+        // A bus that is only looked at warns of settings that are not meant for it.
+        Command::Rejected(_) => "error",
         _ => "warn",
     };
     let filter = tracing_subscriber::EnvFilter::try_from_env("WATCHPOST_LOG")

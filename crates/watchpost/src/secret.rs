@@ -12,6 +12,9 @@ pub(crate) const TOKEN_BYTES: usize = 32;
 /// The bytes of the log's identity, which is a part of every event's id.
 pub(crate) const LOG_ID_BYTES: usize = 4;
 
+/// The bytes of the name that a process has among the copies on a cluster, if it has no other.
+pub(crate) const INSTANCE_BYTES: usize = 4;
+
 /// Reads a file of hexadecimal digits, or makes it from the system's random source, readable by
 /// its owner only.
 pub(crate) fn secret(path: &Path, bytes: usize) -> Result<String, EngineError> {
@@ -21,10 +24,7 @@ pub(crate) fn secret(path: &Path, bytes: usize) -> Result<String, EngineError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(source) => return Err(io("read", path)(source)),
     }
-    let mut random = vec![0u8; bytes];
-    getrandom::fill(&mut random)
-        .map_err(|error| io("make", path)(std::io::Error::other(error.to_string())))?;
-    let text: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    let text = random(bytes).map_err(io("make", path))?;
     // Written beside and renamed, so that a crash leaves no half of it.
     let new = path.with_extension("new");
     std::fs::OpenOptions::new()
@@ -40,4 +40,11 @@ pub(crate) fn secret(path: &Path, bytes: usize) -> Result<String, EngineError> {
         .and_then(|()| std::fs::rename(&new, path))
         .map_err(io("write", path))?;
     Ok(text)
+}
+
+/// So many bytes of the system's random source, as hexadecimal digits.
+pub(crate) fn random(bytes: usize) -> std::io::Result<String> {
+    let mut random = vec![0u8; bytes];
+    getrandom::fill(&mut random).map_err(|error| std::io::Error::other(error.to_string()))?;
+    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -87,7 +87,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         pipelines: Vec::new(),
     };
     let rules = sources.load();
-    let mut writer = index.writer()?;
+    let mut writer = index.writer("log")?;
     let now = Timestamp::now();
     let events = events(now);
     for event in &events {
@@ -100,6 +100,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     writer.flush()?;
     writer.commit()?;
     let state = web::AppState {
+        index_group: "indexing".to_owned(),
         index,
         rules: Rules::new(rules),
         token: web::Token::new("example"),

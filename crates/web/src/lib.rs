@@ -10,15 +10,19 @@
 //! token. Searches block, so they run on tokio's blocking threads, a bounded number at a time; who
 //! comes beyond that number is told to come again, rather than all being slow.
 //!
-//! What the crate refuses to do: change anything. There is no page and no call that writes, so a
-//! link that someone is tricked into opening does no harm. Taking events in is `ingest`'s business,
-//! whose router is only put behind the same token here.
+//! What the crate refuses to do: change anything that was observed or found. No page writes, and one
+//! call does: `POST /api/v1/rejected/replay` puts dead letters back for the stage that refused them.
+//! It takes nothing but JSON, which pages of other sites cannot send here, so a link that someone is
+//! tricked into opening does no harm. Taking events in is `ingest`'s business, whose router is only
+//! put behind the same token here.
 
 mod access;
 mod api;
 mod auth;
 mod health;
+pub mod ledger;
 mod pages;
+pub mod rejected;
 mod rulebook;
 mod search;
 mod server;
@@ -35,6 +39,8 @@ pub use server::{ServeLimits, ingest_router, router, serve};
 pub struct AppState {
     /// Events and alerts.
     pub index: indexing::Index,
+    /// The consumer group that feeds the index.
+    pub index_group: String,
     /// The rules in force.
     pub rules: detection::Rules,
     /// Who knows it may ask.

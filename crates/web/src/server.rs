@@ -21,8 +21,8 @@ use tokio::sync::Semaphore;
 use crate::search::Searches;
 use crate::{AppState, access, api, auth, health, pages};
 
-/// The largest body of a request to our own routes. None of them reads one; the listener for events
-/// has its own, larger bound.
+/// The largest body of a request to our own routes: a thousand places of rejected records take less.
+/// The listener for events has its own, larger bound.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// How long requests that run may go on once the server is told to stop.
@@ -36,6 +36,15 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct Context {
     pub(crate) app: AppState,
     pub(crate) searches: Searches,
+    /// The turn to read the topic `rejected`.
+    pub(crate) rejected: Arc<Semaphore>,
+}
+
+impl Context {
+    pub(crate) fn new(app: AppState) -> Self {
+        let searches = Searches::new(app.index.searcher());
+        Context { app, searches, rejected: Arc::new(Semaphore::new(1)) }
+    }
 }
 
 impl FromRef<Context> for AppState {
@@ -46,8 +55,7 @@ impl FromRef<Context> for AppState {
 
 /// All pages and calls. `ingest` is the listener for events; it is put behind the same token.
 pub fn router(state: AppState, ingest: Option<Router>) -> Router {
-    let searches = Searches::new(state.index.searcher());
-    with_context(Context { app: state, searches }, ingest)
+    with_context(Context::new(state), ingest)
 }
 
 pub(crate) fn with_context(context: Context, ingest: Option<Router>) -> Router {
@@ -58,8 +66,7 @@ pub(crate) fn with_context(context: Context, ingest: Option<Router>) -> Router {
 
 /// The listener for events alone, with what operators ask of a process, for one that has no pages.
 pub fn ingest_router(state: AppState, ingest: Router) -> Router {
-    let searches = Searches::new(state.index.searcher());
-    guarded(Context { app: state, searches }, Router::new(), Router::new(), Some(ingest))
+    guarded(Context::new(state), Router::new(), Router::new(), Some(ingest))
 }
 
 /// Routes behind the token and open ones, with what stands around all of them.

@@ -9,7 +9,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode, header};
 use axum::routing::{get, post};
-use bus::{MemoryBus, MemorySettings};
+use bus::{Bus, MemoryBus, MemorySettings, Records, Topic, rejected_header};
 use detection::{RuleSources, Rules};
 use event::{Alert, Event, Evidence, Level, MatchedField, RuleRef, Timestamp};
 use indexing::{Document, Index, Kind, Options};
@@ -72,7 +72,7 @@ struct Place {
 fn place(events: usize) -> Place {
     let folder = tempfile::tempdir().unwrap();
     let index = Index::open(folder.path(), Options { threads: 1, ..Options::default() }).unwrap();
-    let mut writer = index.writer().unwrap();
+    let mut writer = index.writer("log").unwrap();
     let now = Timestamp::now();
     let mut add = |kind, event: Event| {
         let time = event.timestamp().unwrap();
@@ -126,21 +126,37 @@ fn place(events: usize) -> Place {
         paths: Vec::new(),
         pipelines: Vec::new(),
     };
-    let context = Context {
-        searches: Searches::new(index.searcher()),
-        app: AppState {
-            index,
-            rules: Rules::new(sources.load()),
-            token: Token::new("secret"),
-            bus: Arc::new(MemoryBus::new(MemorySettings::default())),
-            problems: Arc::new(Vec::new),
-        },
-    };
+    let context = Context::new(AppState {
+        index_group: "indexing".to_owned(),
+        index,
+        rules: Rules::new(sources.load()),
+        token: Token::new("secret"),
+        bus: Arc::new(bus_with_rejected()),
+        problems: Arc::new(Vec::new),
+    });
     let ingest = Router::new()
         .route("/ingest/{dataset}", post(|| async { "taken" }))
         .route("/ingest/panic", get(panics));
     let router = with_context(context.clone(), Some(ingest));
     Place { _folder: folder, context, router }
+}
+
+/// A bus with two rejected records, which a stage refused at `raw/0/5`: a text, and one that is none.
+fn bus_with_rejected() -> MemoryBus {
+    let bus = MemoryBus::new(MemorySettings { partitions: 1, ..MemorySettings::default() });
+    let headers: [(&str, &[u8]); 6] = [
+        (rejected_header::REASON, HOSTILE.as_bytes()),
+        (rejected_header::STAGE, b"normalize"),
+        (rejected_header::TOPIC, b"raw"),
+        (rejected_header::PARTITION, b"0"),
+        (rejected_header::OFFSET, b"5"),
+        ("dataset", b"app.log"),
+    ];
+    let mut records = Records::new();
+    records.push(b"", &headers, HOSTILE.as_bytes());
+    records.push(b"key", &headers, b"\xff\x00");
+    bus.append(Topic::Rejected, &mut records).unwrap();
+    bus
 }
 
 async fn panics() -> &'static str {
@@ -201,6 +217,9 @@ async fn only_who_has_the_token_may_ask() {
         "/api/v1/status",
         "/api/v1/nowhere",
         "/api/v1/openapi.json",
+        "/api/v1/rejected",
+        "/api/v1/rejected/0/0",
+        "/api/v1/rejected/replay",
     ];
     for path in locked {
         for token in [None, Some(""), Some("wrong"), Some("secret ")] {
@@ -511,6 +530,117 @@ async fn every_address_on_a_page_leads_somewhere() {
     assert!(seen.len() > 30, "{seen:?}");
 }
 
+async fn send(router: &Router, path: &str, body: &Value) -> Answer {
+    let request = Request::post(path)
+        .header(header::AUTHORIZATION, "Bearer secret")
+        .header(header::CONTENT_TYPE, "application/json");
+    ask(router, request.body(Body::from(body.to_string())).unwrap()).await
+}
+
+#[tokio::test]
+async fn rejected_records_are_listed_shown_and_put_back_once() {
+    let place = place(2);
+    let list = fetch(&place.router, "/api/v1/rejected").await.json();
+    assert_eq!((&list["total"], &list["replayed"]), (&json!(2), &json!(0)));
+    assert_eq!(list["counts"], json!([{"stage": "normalize", "reason": HOSTILE, "records": 2}]));
+    assert_eq!(list["records"][1]["place"], "0/1", "the newest is the last");
+    let list = fetch(&place.router, "/api/v1/rejected?limit=1").await.json();
+    assert_eq!((&list["total"], list["records"].as_array().unwrap().len()), (&json!(2), 1));
+    for nothing in ["stage=detection", "topic=events", "reason=other"] {
+        let list = fetch(&place.router, &format!("/api/v1/rejected?{nothing}")).await.json();
+        assert_eq!(list["total"], 0, "{nothing}");
+    }
+
+    let shown = fetch(&place.router, "/api/v1/rejected/0/1").await.json();
+    assert_eq!(
+        (&shown["value"], &shown["key"]),
+        (&json!({"hex": "ff00"}), &json!({"text": "key"}))
+    );
+    let dataset = json!({"name": "dataset", "value": {"text": "app.log"}});
+    assert!(shown["headers"].as_array().unwrap().contains(&dataset), "{shown}");
+
+    let replay = "/api/v1/rejected/replay";
+    let answer = send(&place.router, replay, &json!({"all": true, "dry_run": true})).await.json();
+    assert_eq!((&answer["put_back"], &answer["dry_run"]), (&json!(2), &json!(true)));
+    let answer = send(&place.router, replay, &json!({"places": ["0/0"]})).await.json();
+    assert_eq!(
+        answer["records"],
+        json!([{"place": "0/0", "origin": "raw/0/5", "done": "put_back", "replayed": null}])
+    );
+    let answer = send(&place.router, replay, &json!({"all": true})).await.json();
+    assert_eq!((&answer["put_back"], &answer["before"]), (&json!(1), &json!(1)));
+    let raw = place.context.app.bus.extents(Topic::Raw).unwrap();
+    assert_eq!(raw[0].end.0, 2, "each was put back once");
+    let list = fetch(&place.router, "/api/v1/rejected").await.json();
+    assert_eq!((&list["replayed"], &list["records"][0]["replays"]), (&json!(2), &json!(1)));
+}
+
+#[tokio::test]
+async fn a_replay_takes_only_what_another_site_cannot_send() {
+    let place = place(2);
+    let path = "/api/v1/rejected/replay";
+    let body = json!({"all": true}).to_string();
+    // What a form or a script of another site can send without asking: these types, with the cookie.
+    for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""] {
+        let request = Request::post(path)
+            .header(header::COOKIE, "watchpost_token=secret")
+            .header(header::CONTENT_TYPE, kind);
+        let answer = ask(&place.router, request.body(Body::from(body.clone())).unwrap()).await;
+        assert_eq!(answer.status, 415, "{kind}");
+        assert!(answer.json()["error"].is_string(), "{kind}");
+    }
+    // And what a browser asks before it sends JSON gets no permission.
+    let request = Request::builder()
+        .method("OPTIONS")
+        .uri(path)
+        .header(header::ORIGIN, "http://127.0.0.1:3000")
+        .header(header::ACCESS_CONTROL_REQUEST_METHOD, "POST")
+        .header(header::AUTHORIZATION, "Bearer secret");
+    let answer = ask(&place.router, request.body(Body::empty()).unwrap()).await;
+    assert_eq!((answer.status.as_u16(), answer.header(header::ALLOW)), (405, "POST"));
+    assert!(answer.headers.get(header::ACCESS_CONTROL_ALLOW_ORIGIN).is_none());
+    assert_eq!(fetch(&place.router, path).await.status, 405);
+    let list = fetch(&place.router, "/api/v1/rejected").await.json();
+    assert_eq!(list["replayed"], 0);
+}
+
+#[tokio::test]
+async fn wrong_questions_about_rejected_records_are_told() {
+    let place = place(2);
+    for (path, status, wanted) in [
+        ("/api/v1/rejected?topic=logs", 400, "logs"),
+        ("/api/v1/rejected?since=yesterday", 400, "yesterday"),
+        ("/api/v1/rejected?limit=10001", 400, "10000"),
+        ("/api/v1/rejected?stages=x", 400, "stages"),
+        ("/api/v1/rejected/0/2", 404, "place"),
+        ("/api/v1/rejected/7/0", 404, "place"),
+        ("/api/v1/rejected/a/b", 404, "place"),
+    ] {
+        let answer = fetch(&place.router, path).await;
+        assert_eq!(answer.status, status, "{path}");
+        assert!(answer.json()["error"].as_str().unwrap().contains(wanted), "{}", answer.body);
+    }
+    let many: Vec<String> = (0..1001).map(|offset| format!("0/{offset}")).collect();
+    for (body, wanted) in [
+        (json!({}), "either"),
+        (json!({"all": true, "places": ["0/0"]}), "either"),
+        (json!({"places": ["0/0"], "stage": "normalize"}), "leave out"),
+        (json!({"places": ["0-0"]}), "0/17"),
+        (json!({"places": many}), "1000"),
+        (json!({"all": true, "topic": "logs"}), "logs"),
+        (json!({"al": true}), "al"),
+    ] {
+        let answer = send(&place.router, "/api/v1/rejected/replay", &body).await;
+        assert!(answer.status.is_client_error(), "{body}: {}", answer.status);
+        assert!(answer.json()["error"].as_str().unwrap().contains(wanted), "{}", answer.body);
+    }
+    let mut context = place.context.clone();
+    context.rejected = Arc::new(tokio::sync::Semaphore::new(0));
+    context.rejected.close();
+    let answer = fetch(&with_context(context, None), "/api/v1/rejected").await;
+    assert_eq!((answer.status.as_u16(), answer.header(header::RETRY_AFTER)), (429, "2"));
+}
+
 #[tokio::test]
 async fn the_document_says_what_the_routes_do() {
     let place = place(10);
@@ -530,10 +660,19 @@ async fn the_document_says_what_the_routes_do() {
         ("/api/v1/rules/{id}", format!("/api/v1/rules/{rule}")),
         ("/api/v1/fields", "/api/v1/fields".to_owned()),
         ("/api/v1/status", "/api/v1/status".to_owned()),
+        ("/api/v1/ledger", "/api/v1/ledger".to_owned()),
+        ("/api/v1/rejected", "/api/v1/rejected?stage=normalize&topic=raw&since=1h".to_owned()),
+        ("/api/v1/rejected/{partition}/{offset}", "/api/v1/rejected/0/1".to_owned()),
         ("/api/v1/openapi.json", "/api/v1/openapi.json".to_owned()),
     ];
+    let posted = [
+        ("/api/v1/rejected/replay", json!({"places": ["0/0", "0/7"]})),
+        ("/api/v1/rejected/replay", json!({"all": true, "since": "1h", "dry_run": true})),
+    ];
     for path in paths.keys() {
-        assert!(asked.iter().any(|(route, _)| route == path), "{path} is tested");
+        let is_asked = asked.iter().any(|(route, _)| route == path);
+        let is_posted = posted.iter().any(|(route, _)| route == path);
+        assert!(is_asked || is_posted, "{path} is tested");
         assert!(listed.contains(path.as_str()), "{path} is on the page of calls");
     }
     for (route, path) in asked {
@@ -543,11 +682,24 @@ async fn the_document_says_what_the_routes_do() {
             &paths[route]["get"]["responses"]["200"]["content"]["application/json"]["schema"];
         fits(&document, schema, &answer.json(), &path);
     }
+    for (route, body) in posted {
+        let call = &paths[route]["post"];
+        fits(
+            &document,
+            &call["requestBody"]["content"]["application/json"]["schema"],
+            &body,
+            route,
+        );
+        let answer = send(&place.router, route, &body).await;
+        assert_eq!(answer.status, 200, "{route}: {}", answer.body);
+        let schema = &call["responses"]["200"]["content"]["application/json"]["schema"];
+        fits(&document, schema, &answer.json(), route);
+    }
     let error = fetch(&place.router, "/api/v1/search?q=(").await.json();
     fits(&document, &document["components"]["schemas"]["Error"], &error, "an error");
     // A parameter that is named is known: an unknown one would be refused.
     for (path, call) in paths {
-        for parameter in call["get"]["parameters"].as_array().unwrap() {
+        for parameter in call["get"]["parameters"].as_array().into_iter().flatten() {
             if parameter["in"] == "query" {
                 let name = parameter["name"].as_str().unwrap();
                 let answer = fetch(&place.router, &format!("{path}?{name}=1")).await;

@@ -29,11 +29,14 @@ use event::Timestamp;
 use self::committer::{Committer, Request};
 use self::maintenance::Maintenance;
 use self::store::{FreeBytes, Shared, get_u64};
-use crate::consumer::{LocalConsumer, lock};
+use crate::consumer::{LocalConsumer, Store, lock};
 use crate::error::{count_refused, too_large};
 use crate::group::check_name;
 use crate::records::RECORD_BYTES_MAX;
-use crate::{Bus, BusError, Clock, Consumer, Extent, Offset, OnDone, Records, Retention, Topic};
+use crate::{
+    Bus, BusError, Clock, Consumer, Extent, Offset, OnDone, Partition, Records, Retention,
+    StateVisitor, Topic,
+};
 
 pub use self::entry::Compression;
 
@@ -250,6 +253,14 @@ impl Bus for EmbeddedBus {
                 Ok(get_u64(&shared.meta, &key)?.map(Offset))
             })
             .collect()
+    }
+
+    fn state_of(&self, group: &str, each: &mut StateVisitor<'_>) -> Result<(), BusError> {
+        let partitions = Topic::ALL.iter().map(|topic| self.partitions(*topic)).max().unwrap_or(0);
+        for partition in (0..partitions).map(Partition) {
+            self.0.shared.state_scan(group, partition, b"", each)?;
+        }
+        Ok(())
     }
 
     fn set_retention(&self, topic: Topic, retention: Retention) -> Result<(), BusError> {

@@ -68,6 +68,12 @@ pub trait Stage: Send {
     fn is_settled(&self) -> bool {
         true
     }
+
+    /// The topic whose records are counted in the [ledger](crate::ledger) of this stage; one of its
+    /// inputs. For the stages at the two ends of the pipeline.
+    fn ledger(&self) -> Option<Topic> {
+        None
+    }
 }
 
 /// Where a stage begins to read.
@@ -79,6 +85,9 @@ pub enum Start {
     /// commits on the bus then only report how far it came, about once a second, whenever it is
     /// settled ([`Stage::is_settled`]).
     Own(Vec<(Topic, Partition, Offset)>),
+    /// Like [`Start::Own`], but its data came from another log, whose offsets mean nothing here: it
+    /// begins where its group is on this one, which is where the move put it.
+    Moved,
 }
 
 /// Why a record cannot be processed, for the people who will look at `rejected`.
@@ -207,10 +216,23 @@ pub mod rejected_header {
     pub const REASON: &str = "rejected.reason";
     /// The stage that rejected it.
     pub const STAGE: &str = "rejected.stage";
+    /// The consumer group in which that stage read it; mostly of the same name.
+    pub const GROUP: &str = "rejected.group";
     /// The topic it was in.
     pub const TOPIC: &str = "rejected.topic";
     /// The partition it was in.
     pub const PARTITION: &str = "rejected.partition";
     /// Its offset.
     pub const OFFSET: &str = "rejected.offset";
+}
+
+/// The names of the headers that a record has beside its own when it was put back from `rejected`.
+pub mod replayed_header {
+    /// Where it is on `rejected`: `PARTITION/OFFSET`.
+    pub const FROM: &str = "replayed.from";
+    /// How often it was put back by now, counted over all its rejections.
+    pub const TIMES: &str = "replayed.times";
+    /// The consumer group whose stage had refused it. The stages of other groups have handled the
+    /// original, so they pass it by.
+    pub const GROUP: &str = "replayed.group";
 }

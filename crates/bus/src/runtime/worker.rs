@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 
 use event::Timestamp;
 
-use super::{Reject, Shutdown, Stage, StageOptions, Start, rejected_header};
+use super::{Reject, Shutdown, Stage, StageOptions, Start, rejected_header, replayed_header};
+use crate::ledger::{Outcome, Pending};
 use crate::{
     Batch, BusError, Consumer, Offset, Output, Partition, PollLimits, Polled, Record, Topic,
     metrics,
@@ -46,6 +47,7 @@ pub(super) struct Worker {
     owns_offsets: bool,
     reported: Instant,
     backoff: Duration,
+    ledger: Pending,
 }
 
 struct Condemned {
@@ -72,6 +74,7 @@ impl Worker {
     ) -> Self {
         Worker {
             name: stage.name(),
+            ledger: Pending::of(stage.ledger()),
             stage,
             group,
             consumer,
@@ -111,6 +114,7 @@ impl Worker {
         if self.has_nothing_to_tell() {
             return Ok(());
         }
+        self.ledger.write(self.consumer.state(), &mut self.output)?;
         match self.consumer.commit(&mut self.output) {
             // Another worker of the group ended first, and took our last batch from us by that.
             // Nothing of it is stored, and it is done again by whoever reads next.
@@ -148,19 +152,35 @@ impl Worker {
         let mut rejected = 0;
         for index in 0..self.batch.len() {
             let Some(record) = self.batch.get(index) else { break };
+            let is_replay = record.headers.get(replayed_header::FROM).is_some();
+            if is_for_another(&record, &self.group) {
+                self.ledger.count(&record, is_replay, Outcome::NotOurs);
+                continue;
+            }
             let condemned = self.condemned.iter().find(|condemned| condemned.is(&record));
             if let Some(condemned) = condemned {
-                reject(&mut self.output, self.name, &record, &condemned.reason);
+                reject(&mut self.output, self.name, &self.group, &record, &condemned.reason);
+                self.ledger.count(&record, is_replay, Outcome::Rejected);
                 rejected += 1;
                 continue;
             }
             let mark = self.output.mark();
             let (stage, output) = (&mut self.stage, &mut self.output);
             match catch_unwind(AssertUnwindSafe(|| stage.process(&record, now, output))) {
-                Ok(Ok(())) => {}
+                Ok(Ok(())) => {
+                    let outcome = match self.output.records_since(mark) {
+                        0 if record.topic == Topic::Raw => Outcome::Dropped,
+                        produced => Outcome::Handled { produced },
+                    };
+                    self.ledger.count(&record, is_replay, outcome);
+                }
+                // It is on `rejected` since that offset was committed; a stage with offsets of its
+                // own may read it again.
+                Ok(Err(_)) if self.ledger.is_counted(&record) => self.output.rewind(mark),
                 Ok(Err(Reject { reason })) => {
                     self.output.rewind(mark);
-                    reject(&mut self.output, self.name, &record, &reason);
+                    reject(&mut self.output, self.name, &self.group, &record, &reason);
+                    self.ledger.count(&record, is_replay, Outcome::Rejected);
                     rejected += 1;
                 }
                 Err(panic) => {
@@ -218,7 +238,12 @@ impl Worker {
             return Ok(());
         }
         self.reported = Instant::now();
+        self.ledger.write(self.consumer.state(), &mut self.output)?;
         match self.consumer.commit(&mut self.output) {
+            Ok(()) => {
+                self.ledger.committed();
+                Ok(())
+            }
             Err(error @ (BusError::RecordTooLarge { .. } | BusError::ForeignState { .. })) => {
                 // The same batch would give the same output again.
                 self.isolate(error.to_string());
@@ -292,20 +317,30 @@ impl Worker {
 
     /// True if the stage is restored; false if it failed and must be tried again.
     fn restore(&mut self) -> Result<bool, BusError> {
+        // Nothing was polled since the group's places were taken over, so these are they.
+        let places = self.consumer.assignment().to_vec();
+        let committed: Vec<(Topic, Partition, Offset)> = places
+            .iter()
+            .filter_map(|&(topic, at)| Some((topic, at, self.consumer.position(topic, at)?)))
+            .collect();
+        self.ledger.restart(committed.iter().copied(), self.consumer.state())?;
         let (stage, consumer) = (&mut self.stage, &self.consumer);
         let restored = catch_unwind(AssertUnwindSafe(|| {
             stage.restore(consumer.assignment(), consumer.state())
         }));
         match restored {
             Ok(Ok(Start::Committed)) => self.owns_offsets = false,
+            Ok(Ok(Start::Moved)) => self.owns_offsets = true,
             Ok(Ok(Start::Own(offsets))) => {
                 self.owns_offsets = true;
-                for (topic, partition) in self.consumer.assignment().to_vec() {
+                for (topic, partition, reported) in committed {
                     let offset = offsets
                         .iter()
                         .find(|(of, at, _)| (*of, *at) == (topic, partition))
                         .map_or(Offset(0), |(_, _, offset)| *offset);
-                    self.consumer.seek(topic, partition, offset)?;
+                    // What it has and had not reported is read again, to be counted; it knows what
+                    // it has.
+                    self.consumer.seek(topic, partition, offset.min(reported))?;
                 }
             }
             Ok(Err(error)) => {
@@ -359,14 +394,20 @@ impl Condemned {
     }
 }
 
+/// Whether a record was put back for the stage of another group: this one has handled the original.
+fn is_for_another(record: &Record<'_>, group: &str) -> bool {
+    record.headers.get_str(replayed_header::GROUP).is_some_and(|meant| meant != group)
+}
+
 /// Puts a record onto `rejected`, whole, with the reason and where it was.
-fn reject(output: &mut Output, stage: &str, record: &Record<'_>, reason: &str) {
+fn reject(output: &mut Output, stage: &str, group: &str, record: &Record<'_>, reason: &str) {
     let reason = reason.get(..reason.floor_char_boundary(REASON_BYTES_MAX)).unwrap_or_default();
     let partition = record.partition.to_string();
     let offset = record.offset.to_string();
     let mut headers: Vec<(&str, &[u8])> = vec![
         (rejected_header::REASON, reason.as_bytes()),
         (rejected_header::STAGE, stage.as_bytes()),
+        (rejected_header::GROUP, group.as_bytes()),
         (rejected_header::TOPIC, record.topic.as_str().as_bytes()),
         (rejected_header::PARTITION, partition.as_bytes()),
         (rejected_header::OFFSET, offset.as_bytes()),

@@ -1,13 +1,17 @@
 //! The commands, one file each, and what they all answer with.
 
+pub(crate) mod bus;
 pub(crate) mod coverage;
 pub(crate) mod demo;
 pub(crate) mod hunt;
 pub(crate) mod import;
+pub(crate) mod rejected;
 pub(crate) mod rules;
 pub(crate) mod run;
 pub(crate) mod scan;
 pub(crate) mod search;
+pub(crate) mod server;
+pub(crate) mod sources;
 pub(crate) mod witness;
 
 use std::process::ExitCode;

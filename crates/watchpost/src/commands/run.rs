@@ -28,6 +28,9 @@ pub(crate) fn run(args: &RunArgs) -> Outcome {
     if let Some(data) = &args.data {
         config.data.folder.clone_from(data);
     }
+    if let Some(bus) = &args.bus {
+        config.bus.url.clone_from(bus);
+    }
     let parts = match args.stages.as_slice() {
         [] => Part::ALL.to_vec(),
         parts => parts.to_vec(),
@@ -58,6 +61,7 @@ fn check(config: &Config, parts: &[Part]) -> Outcome {
     let book = rule_sources(config).load();
     println!("configuration: fine");
     println!("data folder:   {}", config.data.folder.display());
+    println!("bus:           {}", config.bus.url);
     println!(
         "stages:        {}",
         parts.iter().map(|part| part.as_str()).collect::<Vec<_>>().join(", ")

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use event::{Event, Timestamp};
 use indexing::{Answer, Index, Kinds, SearchRequest};
@@ -10,6 +11,7 @@ use query::{Cell, Pipe, Query, Table, TimeRange};
 
 use crate::args::{Format, SearchArgs, Where};
 use crate::commands::Outcome;
+use crate::commands::server::Server;
 use crate::style;
 
 /// The most events that are printed; a pipe `| head N` asks for fewer or more, up to this.
@@ -17,6 +19,9 @@ const HITS_MAX: usize = 10_000;
 
 /// How many events are printed when the query does not say.
 const HITS_DEFAULT: usize = 100;
+
+/// How long a server may take; it stops searching after half of that.
+const TIME_MAX: Duration = Duration::from_secs(60);
 
 /// The widest cell of a printed table.
 const CELL_CHARS_MAX: usize = 100;
@@ -115,41 +120,15 @@ fn wanted(query: &Query) -> usize {
 
 /// Asks a running server for the same.
 fn ask(server: &str, args: &SearchArgs, limit: usize) -> Result<Found, Box<dyn std::error::Error>> {
-    let token = std::env::var("WATCHPOST_TOKEN").map_err(|_| {
-        "WATCHPOST_TOKEN is not set; the token is in the file `token` of the server's data folder"
-    })?;
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .timeout_global(Some(std::time::Duration::from_secs(60)))
-        .build()
-        .into();
-    let scheme = if server.contains("://") { "" } else { "http://" };
-    let mut response = agent
-        .get(format!("{scheme}{}/api/v1/search", server.trim_end_matches('/')))
-        .query("q", &args.query)
-        .query("since", &args.place.since)
-        .query("until", args.place.until.as_deref().unwrap_or_default())
-        .query("kind", if args.alerts { "alerts" } else { "events" })
-        .query("limit", limit.to_string())
-        .header("authorization", format!("Bearer {token}"))
-        .call()
-        .map_err(|error| format!("cannot ask {server}: {error}"))?;
-    let text = response.body_mut().read_to_string()?;
-    if !response.status().is_success() {
-        let said = told(&text).unwrap_or(text);
-        return Err(format!("{server} answered {}: {said}", response.status()).into());
-    }
-    read_answer(&text)
-}
-
-/// What an answer that is an error says in words.
-fn told(text: &str) -> Option<String> {
-    let answer: serde_json::Value = serde_json::from_str(text).ok()?;
-    let error = answer.get("error")?.as_str()?;
-    Some(match answer.get("help").and_then(serde_json::Value::as_str) {
-        Some(help) => format!("{error}; {help}"),
-        None => error.to_owned(),
-    })
+    let limit = limit.to_string();
+    let query = [
+        ("q", args.query.as_str()),
+        ("since", &args.place.since),
+        ("until", args.place.until.as_deref().unwrap_or_default()),
+        ("kind", if args.alerts { "alerts" } else { "events" }),
+        ("limit", &limit),
+    ];
+    read_answer(&Server::new(server, TIME_MAX)?.get("/api/v1/search", &query)?)
 }
 
 /// Reads the answer of `/api/v1/search`.

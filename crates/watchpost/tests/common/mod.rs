@@ -6,7 +6,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How long a server may take to say that it is ready. Debug builds on a busy machine are slow.
 const START_MAX: Duration = Duration::from_secs(60);
@@ -48,6 +48,40 @@ pub(crate) fn shared_data(name: &str) -> Option<PathBuf> {
 pub(crate) fn needed_in_ci(why: &str) {
     assert!(std::env::var_os("WATCHPOST_TEST_NEEDS_ALL").is_none(), "must not be skipped: {why}");
     println!("skipped: {why}");
+}
+
+/// What a server under test runs on.
+pub(crate) enum TestBus {
+    Embedded,
+    Kafka { url: String, prefix: String },
+}
+
+impl TestBus {
+    /// The cluster that `WATCHPOST_TEST_KAFKA` names, under a prefix that nobody else has.
+    pub(crate) fn kafka() -> Option<TestBus> {
+        let Ok(brokers) = std::env::var("WATCHPOST_TEST_KAFKA") else {
+            needed_in_ci("WATCHPOST_TEST_KAFKA names no broker; deploy/dev/kafka starts one");
+            return None;
+        };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let prefix = format!("t{}.{}.", now.as_nanos(), std::process::id());
+        Some(TestBus::Kafka { url: format!("kafka://{brokers}"), prefix })
+    }
+
+    /// The settings for it.
+    pub(crate) fn environment(&self) -> Vec<(&str, &str)> {
+        match self {
+            TestBus::Embedded => Vec::new(),
+            TestBus::Kafka { url, prefix } => {
+                vec![("WATCHPOST_BUS_URL", url), ("WATCHPOST_KAFKA_TOPIC_PREFIX", prefix)]
+            }
+        }
+    }
+
+    /// Whether every offset is a record; on Kafka the marks of transactions take some.
+    pub(crate) fn has_dense_offsets(&self) -> bool {
+        matches!(self, TestBus::Embedded)
+    }
 }
 
 /// A running `watchpost run`, killed when dropped.

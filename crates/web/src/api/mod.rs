@@ -4,7 +4,9 @@
 //! document and the page that lists them.
 
 pub(crate) mod alerts;
+pub(crate) mod ledger;
 pub(crate) mod openapi;
+pub(crate) mod rejected;
 pub(crate) mod rules;
 pub(crate) mod search;
 pub(crate) mod status;
@@ -13,7 +15,7 @@ use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get};
+use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
@@ -30,9 +32,32 @@ pub(crate) struct Route {
     pub(crate) parameters: &'static [Parameter],
     /// The schema of its answer, by its name in the OpenAPI document.
     pub(crate) answer: &'static str,
-    /// Whether it can answer 429, because it searches.
-    pub(crate) searches: bool,
+    /// The schema of its body, if it takes one; it is posted then, and changes something.
+    pub(crate) takes: Option<&'static str>,
+    /// Of what only so many run at a time; one too many answers 429.
+    pub(crate) bound: Option<Bound>,
     handler: fn() -> MethodRouter<Context>,
+}
+
+impl Route {
+    /// The method that it is called with.
+    pub(crate) fn method(&self) -> &'static str {
+        if self.takes.is_some() { "POST" } else { "GET" }
+    }
+
+    /// The methods that are allowed.
+    fn allow(&self) -> &'static str {
+        if self.takes.is_some() { "POST" } else { "GET, HEAD" }
+    }
+}
+
+/// What is bounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bound {
+    /// Searches of the index.
+    Searches,
+    /// Readers of the bus.
+    Rejected,
 }
 
 /// A parameter in the query string.
@@ -59,6 +84,10 @@ const SINCE: Parameter = text(
 const UNTIL: Parameter = text("until", "Until when, not included; now and later if left out.");
 const CURSOR: Parameter =
     text("cursor", "Where to go on; the address in the answer before, under next, has it.");
+const STAGE: Parameter = text("stage", "Only those that this stage refused.");
+const TOPIC: Parameter =
+    text("topic", "Only those that came from this topic: raw, events, matches or alerts.");
+const REASON: Parameter = text("reason", "Only those whose reason has this text.");
 
 /// Every call, in the order in which they are shown.
 pub(crate) const ROUTES: &[Route] = &[
@@ -85,7 +114,8 @@ pub(crate) const ROUTES: &[Route] = &[
             ),
         ],
         answer: "SearchAnswer",
-        searches: true,
+        takes: None,
+        bound: Some(Bound::Searches),
         handler: || get(search::search),
     },
     Route {
@@ -93,7 +123,8 @@ pub(crate) const ROUTES: &[Route] = &[
         summary: "An event, by its id, as it is stored.",
         parameters: &[],
         answer: "Event",
-        searches: true,
+        takes: None,
+        bound: Some(Bound::Searches),
         handler: || get(search::event),
     },
     Route {
@@ -107,7 +138,8 @@ pub(crate) const ROUTES: &[Route] = &[
             CURSOR,
         ],
         answer: "AlertList",
-        searches: true,
+        takes: None,
+        bound: Some(Bound::Searches),
         handler: || get(alerts::list),
     },
     Route {
@@ -115,7 +147,8 @@ pub(crate) const ROUTES: &[Route] = &[
         summary: "An alert, by its id, with what matched, its events and its rule.",
         parameters: &[],
         answer: "AlertDetail",
-        searches: true,
+        takes: None,
+        bound: Some(Bound::Searches),
         handler: || get(alerts::one),
     },
     Route {
@@ -126,7 +159,8 @@ pub(crate) const ROUTES: &[Route] = &[
             "Only those that have this text in title, id, tags, file or logsource.",
         )],
         answer: "RuleList",
-        searches: false,
+        takes: None,
+        bound: None,
         handler: || get(rules::list),
     },
     Route {
@@ -134,7 +168,8 @@ pub(crate) const ROUTES: &[Route] = &[
         summary: "A rule or correlation, by its id, with its text.",
         parameters: &[],
         answer: "RuleDetail",
-        searches: false,
+        takes: None,
+        bound: None,
         handler: || get(rules::one),
     },
     Route {
@@ -142,7 +177,8 @@ pub(crate) const ROUTES: &[Route] = &[
         summary: "Every field that some event or alert has, with the types of its values.",
         parameters: &[],
         answer: "FieldList",
-        searches: true,
+        takes: None,
+        bound: Some(Bound::Searches),
         handler: || get(status::fields),
     },
     Route {
@@ -150,15 +186,62 @@ pub(crate) const ROUTES: &[Route] = &[
         summary: "How the engine does: problems, how far each stage is behind, what is stored.",
         parameters: &[],
         answer: "Status",
-        searches: false,
+        takes: None,
+        bound: None,
         handler: || get(status::status),
+    },
+    Route {
+        path: "/api/v1/ledger",
+        summary: "The ledger of conservation: by source, what was received and what is stored, dropped, rejected or on its way, and whether that balances.",
+        parameters: &[],
+        answer: "Ledger",
+        takes: None,
+        bound: Some(Bound::Rejected),
+        handler: || get(ledger::ledger),
+    },
+    Route {
+        path: "/api/v1/rejected",
+        summary: "Records that a stage could not process: the newest, the very newest last, and how many for which reason.",
+        parameters: &[
+            STAGE,
+            TOPIC,
+            REASON,
+            text(
+                "since",
+                "From when: an age (15m, 24h, 7d), a day or RFC 3339; all if it is left out.",
+            ),
+            number("limit", "The most records, up to 10000; 100 if it is left out. 0 only counts."),
+        ],
+        answer: "RejectedList",
+        takes: None,
+        bound: Some(Bound::Rejected),
+        handler: || get(rejected::list),
+    },
+    Route {
+        path: "/api/v1/rejected/{partition}/{offset}",
+        summary: "A rejected record, by its place, with its headers and its value.",
+        parameters: &[],
+        answer: "RejectedDetail",
+        takes: None,
+        bound: Some(Bound::Rejected),
+        handler: || get(rejected::one),
+    },
+    Route {
+        path: "/api/v1/rejected/replay",
+        summary: "Puts rejected records back into the topics that they came from, for the stage that refused them: some by their places, or all that match. Each is put back once, unless `again` is true.",
+        parameters: &[],
+        answer: "ReplayAnswer",
+        takes: Some("ReplayRequest"),
+        bound: Some(Bound::Rejected),
+        handler: || post(rejected::replay),
     },
     Route {
         path: "/api/v1/openapi.json",
         summary: "This description (OpenAPI 3.1).",
         parameters: &[],
         answer: "Document",
-        searches: false,
+        takes: None,
+        bound: None,
         handler: || get(openapi::document),
     },
 ];
@@ -170,9 +253,14 @@ pub(crate) fn router() -> Router<Context> {
             route.path,
             // A wrong method is told in JSON as well.
             (route.handler)().fallback(|| async {
-                let error = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "this can only be read");
+                let text = match route.takes {
+                    None => "this can only be read",
+                    Some(_) => "this can only be posted",
+                };
+                let error = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, text);
                 let mut response = error.into_response();
-                response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+                let allow = HeaderValue::from_static(route.allow());
+                response.headers_mut().insert(header::ALLOW, allow);
                 response
             }),
         )

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use axum::Json;
 use serde_json::{Map, Value, json};
 
-use super::{ROUTES, Route};
+use super::{Bound, ROUTES, Route};
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(make);
 
@@ -20,15 +20,15 @@ pub(crate) async fn document() -> Json<&'static Value> {
 
 fn make() -> Value {
     let paths: Map<String, Value> =
-        ROUTES.iter().map(|route| (route.path.to_owned(), json!({ "get": call(route) }))).collect();
+        ROUTES.iter().map(|route| (route.path.to_owned(), item(route))).collect();
     json!({
         "openapi": "3.1.0",
         "info": {
             "title": "Watchpost",
             "version": env!("CARGO_PKG_VERSION"),
             "description": "Searches events and alerts, and tells of rules and of the engine itself. \
-                Send the access token as `Authorization: Bearer TOKEN`. Nothing here changes \
-                anything; events are sent to `POST /ingest/{dataset}`.",
+                Send the access token as `Authorization: Bearer TOKEN`. Nothing but the replay of \
+                rejected records changes anything; events are sent to `POST /ingest/{dataset}`.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "security": [{"token": []}],
@@ -38,6 +38,11 @@ fn make() -> Value {
             "schemas": schemas(),
         },
     })
+}
+
+fn item(route: &Route) -> Value {
+    let method = route.method().to_ascii_lowercase();
+    Value::Object(Map::from_iter([(method, call(route))]))
 }
 
 fn call(route: &Route) -> Value {
@@ -67,24 +72,39 @@ fn call(route: &Route) -> Value {
         "500": problem("The server is at fault."),
     });
     if let Some(responses) = responses.as_object_mut() {
-        if !route.parameters.is_empty() {
+        if !route.parameters.is_empty() || route.takes.is_some() {
             responses.insert("400".into(), problem("The request is wrong; `error` says how."));
         }
         if has_id {
             responses.insert("404".into(), problem("There is none with this id."));
         }
-        if route.searches {
-            let busy =
-                problem("Too many searches are running; `Retry-After` says when to come again.");
+        if route.takes.is_some() {
+            responses.insert("415".into(), problem("The body is not `application/json`."));
+        }
+        let busy = match route.bound {
+            None => None,
+            Some(Bound::Searches) => Some("Too many searches are running"),
+            Some(Bound::Rejected) => {
+                let slow = problem("The bus cannot answer now; `error` says why.");
+                responses.insert("503".into(), slow);
+                Some("Another list or replay is running")
+            }
+        };
+        if let Some(busy) = busy {
+            let busy = problem(&format!("{busy}; `Retry-After` says when to come again."));
             responses.insert("429".into(), busy);
         }
     }
-    json!({
+    let mut call = json!({
         "operationId": operation(route.path),
         "summary": route.summary,
         "parameters": parameters,
         "responses": responses,
-    })
+    });
+    if let (Some(taken), Some(call)) = (route.takes, call.as_object_mut()) {
+        call.insert("requestBody".into(), json!({"required": true, "content": content(taken)}));
+    }
+    call
 }
 
 /// A name for programs that are generated from the document: `alerts`, `alerts_id`.
@@ -163,6 +183,25 @@ fn schemas() -> Value {
         ("falsepositives", list(text())),
         ("parts", list(text())),
         ("source", text_or_null()),
+    ]);
+    let rejected: Vec<(&str, Value)> = vec![
+        ("place", text()),
+        ("time", time()),
+        ("stage", text()),
+        ("topic", text_or_null()),
+        ("partition", json!({"type": ["integer", "null"], "minimum": 0})),
+        ("offset", json!({"type": ["integer", "null"], "minimum": 0})),
+        ("reason", text()),
+        ("bytes", count()),
+        ("replays", count()),
+        ("replayed", time_or_null()),
+        ("replay_of", text_or_null()),
+    ];
+    let mut rejected_detail = rejected.clone();
+    rejected_detail.extend([
+        ("key", reference("Content")),
+        ("headers", list(object(&[("name", text()), ("value", reference("Content"))]))),
+        ("value", reference("Content")),
     ]);
     json!({
         "Error": object(&[
@@ -243,6 +282,67 @@ fn schemas() -> Value {
         "FieldList": object(&[
             ("fields", list(object(&[("name", text()), ("types", list(text()))]))),
         ]),
+        "Content": json!({
+            "description": "Bytes: `text` when they are UTF-8, else `hex`.",
+            "type": "object",
+            "properties": {"text": text(), "hex": text()},
+            "additionalProperties": false,
+        }),
+        "Ledger": object(&[
+            ("imbalance", count()),
+            ("raw_in_flight", count()),
+            ("events_in_flight", count()),
+            ("uncounted", json!({"type": "integer"})),
+            ("partial", json!({"type": "boolean"})),
+            ("sources", list(object(&[
+                ("source", text()),
+                ("received", count()),
+                ("dropped", count()),
+                ("rejected", count()),
+                ("events", count()),
+                ("stored", count()),
+                ("in_flight", count()),
+                ("error", json!({"type": "integer"})),
+            ]))),
+        ]),
+        "RejectedSummary": object(&rejected),
+        "RejectedDetail": object(&rejected_detail),
+        "RejectedList": object(&[
+            ("total", count()),
+            ("replayed", count()),
+            ("counts", list(object(&[
+                ("stage", text()),
+                ("reason", text()),
+                ("records", count()),
+            ]))),
+            ("uncounted", count()),
+            ("records", list(reference("RejectedSummary"))),
+        ]),
+        "ReplayRequest": object(&[
+            ("places?", list(text())),
+            ("all?", json!({"type": "boolean"})),
+            ("stage?", text()),
+            ("topic?", text()),
+            ("reason?", text()),
+            ("since?", text()),
+            ("again?", json!({"type": "boolean"})),
+            ("dry_run?", json!({"type": "boolean"})),
+        ]),
+        "ReplayAnswer": object(&[
+            ("dry_run", json!({"type": "boolean"})),
+            ("put_back", count()),
+            ("before", count()),
+            ("refused", count()),
+            ("records", list(object(&[
+                ("place", text()),
+                ("origin", text_or_null()),
+                ("done", json!({
+                    "type": "string",
+                    "enum": ["put_back", "before", "missing", "no_origin", "too_large"],
+                })),
+                ("replayed", time_or_null()),
+            ]))),
+        ]),
         "Status": object(&[
             ("ready", json!({"type": "boolean"})),
             ("problems", list(text())),
@@ -253,7 +353,7 @@ fn schemas() -> Value {
                 ("partitions", count()),
                 ("appended", count()),
                 ("kept", count()),
-                ("bytes", count()),
+                ("bytes", json!({"type": ["integer", "null"], "minimum": 0})),
             ]))),
             ("partitions", list(object(&[
                 ("name", text()),

@@ -10,13 +10,16 @@ use super::ApiError;
 use crate::search::blocking;
 use crate::server::Context;
 
-/// The stages and what they read. A stage's name is its consumer group.
+/// The stages and what they read. A stage's name is its consumer group, except that on a cluster
+/// each index has one of its own.
 const STAGES: [(&str, &[Topic]); 4] = [
     ("normalize", &[Topic::Raw]),
     ("detection", &[Topic::Events]),
     ("correlation", &[Topic::Matches]),
-    ("indexing", &[Topic::Events, Topic::Alerts]),
+    (INDEXING, &[Topic::Events, Topic::Alerts]),
 ];
+
+const INDEXING: &str = "indexing";
 
 #[derive(Serialize)]
 pub(crate) struct Status {
@@ -78,10 +81,11 @@ pub(crate) async fn status(State(context): State<Context>) -> Result<Json<Status
     // turn: when searches pile up is when an operator asks.
     let status = blocking(move || {
         let mut problems = (app.problems)();
-        let (lag, topics) = bus_status(app.bus.as_ref()).unwrap_or_else(|error| {
-            problems.push(error.to_string());
-            Default::default()
-        });
+        let (lag, topics) =
+            bus_status(app.bus.as_ref(), &app.index_group).unwrap_or_else(|error| {
+                problems.push(error.to_string());
+                Default::default()
+            });
         let partitions = app.index.partitions().into_iter().map(|info| PartitionStatus {
             name: info.id.to_string(),
             documents: info.documents,
@@ -107,10 +111,11 @@ pub(crate) async fn status(State(context): State<Context>) -> Result<Json<Status
     Ok(Json(status))
 }
 
-fn bus_status(bus: &dyn Bus) -> Result<(Vec<Lag>, Vec<TopicStatus>), BusError> {
+fn bus_status(bus: &dyn Bus, index_group: &str) -> Result<(Vec<Lag>, Vec<TopicStatus>), BusError> {
     let mut lags = Vec::new();
     for (stage, topics) in STAGES {
-        lags.push(Lag { stage: stage.to_owned(), records: bus.lag(stage, topics)? });
+        let group = if stage == INDEXING { index_group } else { stage };
+        lags.push(Lag { stage: stage.to_owned(), records: bus.lag(group, topics)? });
     }
     let mut all = Vec::new();
     for topic in Topic::ALL {
