@@ -245,12 +245,15 @@ fn move_group(
 
 /// A consumer that has all partitions.
 fn join(bus: &dyn Bus, group: &str, topics: &[Topic]) -> Result<Box<dyn Consumer>, BusError> {
-    let wanted: usize = topics.iter().map(|topic| bus.partitions(*topic) as usize).sum();
+    let wanted: Vec<(Topic, Partition)> = topics
+        .iter()
+        .flat_map(|topic| (0..bus.partitions(*topic)).map(|at| (*topic, Partition(at))))
+        .collect();
     let deadline = std::time::Instant::now() + PATIENCE;
     let mut consumer = bus.consumer(group, topics)?;
     let mut batch = Batch::new();
     let limits = PollLimits { records_max: 1, wait: PATIENCE, ..PollLimits::default() };
-    while consumer.assignment().len() < wanted {
+    while !wanted.iter().all(|place| consumer.assignment().contains(place)) {
         consumer.poll(&limits, &mut batch)?;
         if std::time::Instant::now() > deadline {
             return Err(BusError::Misconfigured {
@@ -274,7 +277,9 @@ fn read_all(
     if extents.iter().all(|extent| extent.begin == extent.end) {
         return Ok(());
     }
-    let mut consumer = join(bus, GROUP, &[topic])?;
+    // A group of its own for each topic: a member that comes back under its name with other topics
+    // is first given what it had.
+    let mut consumer = join(bus, &format!("{GROUP}.{topic}"), &[topic])?;
     for extent in &extents {
         consumer.seek(topic, extent.partition, extent.begin)?;
     }

@@ -61,8 +61,10 @@ fn open_kafka(config: &Config) -> Result<OpenBus, EngineError> {
     let settings = kafka_settings(config)?;
     let instance = settings.instance.clone();
     let bus = KafkaBus::connect(settings)?;
-    for (topic, retention) in retention(&config.bus) {
-        bus.set_retention(topic, retention)?;
+    if config.kafka.create_topics {
+        for (topic, retention) in retention(&config.bus) {
+            bus.set_retention(topic, retention)?;
+        }
     }
     let proposal =
         random(LOG_ID_BYTES).map_err(io("make an identity for", Path::new("the log")))?;

@@ -11,9 +11,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// How long a server may take to say that it is ready. Debug builds on a busy machine are slow.
 const START_MAX: Duration = Duration::from_secs(60);
 
-/// The binary with these arguments, and nothing of the caller's settings.
+/// The binary with these arguments, and nothing of the caller's settings. Long runs name a binary
+/// of their own in `WATCHPOST_TEST_BINARY`, which no build replaces meanwhile.
 pub(crate) fn watchpost(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_watchpost"));
+    let binary = std::env::var_os("WATCHPOST_TEST_BINARY");
+    let mut command =
+        Command::new(binary.unwrap_or_else(|| env!("CARGO_BIN_EXE_watchpost").into()));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("WATCHPOST_")) {
         command.env_remove(name);
     }
