@@ -30,6 +30,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) struct Appends {
     settings: Settings,
     producer: Mutex<Arc<ThreadedProducer<Reports>>>,
+    /// Producers that were replaced and still have records on their way.
+    replaced: Mutex<Vec<Arc<ThreadedProducer<Reports>>>>,
     names: Names,
     partitions: [u32; Topic::ALL.len()],
     pending: Arc<Pending>,
@@ -65,6 +67,7 @@ impl Appends {
         Ok(Appends {
             settings: settings.clone(),
             producer: Mutex::new(Arc::new(make(settings)?)),
+            replaced: Mutex::default(),
             names,
             partitions,
             pending: Arc::new(Pending {
@@ -129,13 +132,17 @@ impl Appends {
         backend::too_large(topic, records, self.settings.record_bytes_max)
     }
 
-    /// The producer. One that the cluster has made unusable, say by a refusal that was withdrawn
-    /// since, is replaced by a new one.
+    /// The producer. One that is of no use any more is replaced: the cluster may have refused it for
+    /// good, for a reason that is gone, or it has lost its brokers.
     fn producer(&self) -> Result<Arc<ThreadedProducer<Reports>>, BusError> {
         let mut producer = lock(&self.producer);
-        if let Some((code, reason)) = producer.client().fatal_error() {
-            tracing::warn!(%code, reason, "the producer of appends has failed and is made anew");
-            *producer = Arc::new(make(&self.settings)?);
+        let fatal = producer.client().fatal_error();
+        if fatal.is_some() || producer.client().context().0.is_cut_off() {
+            tracing::warn!(?fatal, "the producer of appends is of no use any more and made anew");
+            let old = std::mem::replace(&mut *producer, Arc::new(make(&self.settings)?));
+            let mut replaced = lock(&self.replaced);
+            replaced.retain(|producer| producer.in_flight_count() > 0);
+            replaced.push(old);
         }
         Ok(Arc::clone(&producer))
     }

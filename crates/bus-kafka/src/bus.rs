@@ -11,6 +11,7 @@ use bus::{
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
+use rdkafka::metadata::Metadata;
 
 use crate::Settings;
 use crate::append::Appends;
@@ -45,7 +46,7 @@ pub(crate) struct Shared {
     pub(crate) partitions: [u32; Topic::ALL.len()],
     pub(crate) appends: Appends,
     /// Asks for metadata and for the ends of partitions.
-    pub(crate) asking: BaseConsumer<Events>,
+    asking: Mutex<Arc<BaseConsumer<Events>>>,
     /// Clients that ask for a group's offsets, while they are not asking.
     committed: Mutex<BTreeMap<String, BaseConsumer<Events>>>,
     /// Counts the records between two offsets, while it is not counting.
@@ -62,10 +63,7 @@ impl KafkaBus {
     /// refuse us, [`BusError::Misconfigured`] when a topic is missing or a setting is impossible.
     pub fn connect(mut settings: Settings) -> Result<Self, BusError> {
         settings.check()?;
-        let asking: BaseConsumer<Events> = settings
-            .client("ask")
-            .create_with_context(Events::default())
-            .map_err(|error| bus_error("making a client", &error))?;
+        let asking = make_asking(&settings)?;
         let names = Names::new(&settings.prefix);
         let (existing, brokers) = reach(&settings, &asking)?;
         settings.replication.get_or_insert(brokers.clamp(1, REPLICATION));
@@ -83,7 +81,7 @@ impl KafkaBus {
             names,
             partitions,
             appends,
-            asking,
+            asking: Mutex::new(Arc::new(asking)),
             committed: Mutex::default(),
             counting: Mutex::default(),
             places: Mutex::default(),
@@ -97,12 +95,18 @@ impl KafkaBus {
     /// When the cluster does not answer, or its topic is missing and may not be made.
     pub fn identity(&self, proposal: &str) -> Result<String, BusError> {
         let settings = &self.0.settings;
-        let metadata = self.0.asking.fetch_metadata(None, settings.request_timeout);
-        let metadata = metadata.map_err(|error| bus_error("reading metadata", &error))?;
+        let metadata = self.0.metadata()?;
         let name = identity::topic_name(&settings.prefix);
         let exists = topics::existing(&metadata).contains_key(&name);
         identity::identity(settings, exists, proposal)
     }
+}
+
+fn make_asking(settings: &Settings) -> Result<BaseConsumer<Events>, BusError> {
+    settings
+        .client("ask")
+        .create_with_context(Events::default())
+        .map_err(|error| bus_error("making a client", &error))
 }
 
 /// Waits until a broker answers, and tells the topics and how many brokers there are.
@@ -169,7 +173,6 @@ impl Bus for KafkaBus {
     }
 
     fn extents(&self, topic: Topic) -> Result<Vec<Extent>, BusError> {
-        serve(&self.0.asking);
         let extents = self.0.partitions_of(topic).map(|partition| {
             let (begin, end) = self.0.watermarks(topic, partition)?;
             Ok(Extent { partition, begin, end, bytes: None })
@@ -231,8 +234,7 @@ impl Bus for KafkaBus {
 
     fn state_of(&self, group: &str, each: &mut StateVisitor<'_>) -> Result<(), BusError> {
         let settings = &self.0.settings;
-        let metadata = self.0.asking.fetch_metadata(None, settings.request_timeout);
-        let metadata = metadata.map_err(|error| bus_error("reading metadata", &error))?;
+        let metadata = self.0.metadata()?;
         let name = topics::state_name(&settings.prefix, group);
         let Some(count) = topics::existing(&metadata).get(&name).copied() else { return Ok(()) };
         let partitions: Vec<Partition> = (0..count).map(Partition).collect();
@@ -251,14 +253,12 @@ impl Bus for KafkaBus {
     }
 
     fn health(&self) -> Result<(), BusError> {
-        const HEALTH: &str = "asking for its health";
         self.0.check_open()?;
         let timeout = self.0.settings.request_timeout.min(Duration::from_secs(2));
-        let metadata = self.0.asking.fetch_metadata(Some(self.0.names.of(Topic::Raw)), timeout);
-        serve(&self.0.asking);
-        topics::found(&metadata.map_err(|error| bus_error(HEALTH, &error))?)
-            .map(|_| ())
-            .map_err(|error| bus_error(HEALTH, &error))
+        self.0.ask("asking for its health", |client| {
+            let metadata = client.fetch_metadata(Some(self.0.names.of(Topic::Raw)), timeout)?;
+            topics::found(&metadata).map(|_| ())
+        })
     }
 
     fn close(&self) {
@@ -298,17 +298,40 @@ impl Shared {
         (0..self.partitions[topic.index()]).map(Partition)
     }
 
+    /// Asks the cluster something. After a failure the next question is asked by a new client: the
+    /// old one may believe for minutes that a partition has no broker, or have lost all brokers for
+    /// good, which happens when the only one of a cluster comes back from an absence.
+    pub(crate) fn ask<T>(
+        &self,
+        doing: &'static str,
+        question: impl FnOnce(&BaseConsumer<Events>) -> Result<T, KafkaError>,
+    ) -> Result<T, BusError> {
+        let client = Arc::clone(&lock(&self.asking));
+        let answer = question(&client);
+        if answer.is_err() {
+            *lock(&self.asking) = Arc::new(make_asking(&self.settings)?);
+        } else {
+            serve(&client);
+        }
+        answer.map_err(|error| bus_error(doing, &error))
+    }
+
+    /// What topics there are.
+    pub(crate) fn metadata(&self) -> Result<Metadata, BusError> {
+        let timeout = self.settings.request_timeout;
+        self.ask("reading metadata", |client| client.fetch_metadata(None, timeout))
+    }
+
     /// The first and the next offset of what is committed in a partition.
     pub(crate) fn watermarks(
         &self,
         topic: Topic,
         partition: Partition,
     ) -> Result<(Offset, Offset), BusError> {
-        let timeout = self.settings.request_timeout;
-        let (begin, end) = self
-            .asking
-            .fetch_watermarks(self.names.of(topic), partition.0 as i32, timeout)
-            .map_err(|error| bus_error("asking where a partition ends", &error))?;
+        let (name, timeout) = (self.names.of(topic), self.settings.request_timeout);
+        let (begin, end) = self.ask("asking where a partition ends", |client| {
+            client.fetch_watermarks(name, partition.0 as i32, timeout)
+        })?;
         Ok((bus_offset(begin), bus_offset(end)))
     }
 

@@ -1,5 +1,6 @@
 //! What all clients of `librdkafka` have in common: configuration, log, errors, statistics.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +17,9 @@ use crate::{Settings, metrics};
 /// How often a client tells its figures. Only those are asked that are polled all the time: in the
 /// others, what nobody takes would pile up.
 pub(crate) const STATISTICS_MS: &str = "5000";
+
+/// A client that tells so often in a row that it knows no broker does not find one by itself.
+const ALONE_MAX: u32 = 2;
 
 /// Room for what a batch adds to its records.
 const BATCH_OVERHEAD_BYTES: usize = 64 * 1024;
@@ -132,12 +136,21 @@ pub(crate) struct Events {
     trouble: Mutex<Option<(RDKafkaErrorCode, String)>>,
     /// The first record that could not be delivered, and its topic.
     undelivered: Mutex<Option<(KafkaError, String)>>,
+    /// How many statistics in a row have told of no broker.
+    alone: AtomicU32,
 }
 
 impl Events {
     /// The last trouble, if there was any since the last call.
     pub(crate) fn take_trouble(&self) -> Option<(RDKafkaErrorCode, String)> {
         lock(&self.trouble).take()
+    }
+
+    /// Whether the client knows no broker any more, and so will never reach one. It forgets them
+    /// when a cluster tells, on its way back from an absence, that it has none, and does not always
+    /// begin again with those of the configuration.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.alone.load(Ordering::Relaxed) >= ALONE_MAX
     }
 
     /// Why a record could not be delivered since the last call, and to which topic.
@@ -153,6 +166,12 @@ impl ClientContext for Events {
 
     fn stats(&self, statistics: Statistics) {
         metrics::export(&statistics);
+        let is_broker = |source: &str| source == "learned" || source == "configured";
+        if statistics.brokers.values().any(|broker| is_broker(&broker.source)) {
+            self.alone.store(0, Ordering::Relaxed);
+        } else {
+            self.alone.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

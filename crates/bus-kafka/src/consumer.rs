@@ -13,6 +13,7 @@ use bus::{
     Records, StateReader, Topic, backend,
 };
 use event::Timestamp;
+use fail::fail_point;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -34,6 +35,9 @@ const READING_OFFSETS: &str = "reading our offsets";
 
 /// How long a wait for the client is cut into, so that a closed bus is noticed.
 const SLICE: Duration = Duration::from_millis(100);
+
+/// A client that fails so often in a row may have lost its brokers for good.
+const FAILURES_MAX: u32 = 5;
 
 /// How long to take delivery reports at once.
 const REPORTS: Duration = Duration::from_millis(1);
@@ -63,6 +67,8 @@ pub(crate) struct KafkaConsumer {
     /// Whether what the caller has, or the client will bring next, may not follow from what is
     /// committed. Nothing is committed until it begins anew.
     is_astray: bool,
+    /// How often in a row it could not begin anew.
+    failures: u32,
     state: State,
     has_state_topic: bool,
     /// The form in which a record goes into a batch.
@@ -91,6 +97,7 @@ impl KafkaConsumer {
             gaps: Vec::new(),
             generation: None,
             is_astray: false,
+            failures: 0,
             state: State::default(),
             has_state_topic: false,
             scratch: Records::new(),
@@ -138,11 +145,11 @@ impl KafkaConsumer {
         self.client.as_ref().is_some_and(|client| lock(&client.context().dealt).is_new)
     }
 
-    /// Gives up a membership that cannot be used any more, and joins anew after a while. Another
-    /// process with our name has the place meanwhile; it is not to be thrown out at once.
-    fn give_up(&mut self) {
+    /// Gives up a membership that cannot be used any more, and joins anew after a while.
+    fn give_up(&mut self, pause: Duration) {
         self.client = None;
-        self.rejoin_at = Instant::now() + self.shared.settings.session_timeout;
+        self.rejoin_at = Instant::now() + pause;
+        self.failures = 0;
         self.assignment.clear();
         self.positions.clear();
         self.gaps.clear();
@@ -173,8 +180,22 @@ impl KafkaConsumer {
     }
 
     /// Goes on where the group committed, in the partitions that we have now, with the state as it
-    /// was then.
+    /// was then. If that fails again and again, it is tried with another client.
     fn begin_anew(&mut self) -> Result<(), BusError> {
+        let begun = self.try_begin_anew();
+        match &begun {
+            Ok(()) => self.failures = 0,
+            Err(BusError::Closed) => {}
+            Err(_) => self.failures += 1,
+        }
+        if self.failures >= FAILURES_MAX {
+            tracing::warn!(group = self.group, "the member cannot begin anew and joins again");
+            self.give_up(Duration::ZERO);
+        }
+        begun
+    }
+
+    fn try_begin_anew(&mut self) -> Result<(), BusError> {
         let Some(client) = &self.client else { return Ok(()) };
         self.is_astray = true;
         self.gaps.clear();
@@ -319,8 +340,7 @@ impl KafkaConsumer {
         let shared = Arc::clone(&self.shared);
         let settings = &shared.settings;
         let name = state_name(&settings.prefix, &self.group);
-        let metadata = shared.asking.fetch_metadata(None, settings.request_timeout);
-        let metadata = metadata.map_err(|error| bus_error("reading metadata", &error))?;
+        let metadata = shared.metadata()?;
         match existing(&metadata).get(&name) {
             Some(partitions) if last.0 >= *partitions => {
                 return Err(BusError::Misconfigured {
@@ -425,6 +445,7 @@ impl KafkaConsumer {
             to.payload = change.value.as_deref();
             producer.send(to).map_err(|(error, _)| Aborted::Client(error))?;
         }
+        fail_point!("kafka-before-offsets", |_| std::process::abort());
         if offsets.count() > 0 {
             let timeout = shared.settings.request_timeout;
             let deadline = Instant::now() + shared.settings.transaction_timeout;
@@ -432,6 +453,7 @@ impl KafkaConsumer {
                 producer.send_offsets_to_transaction(offsets, generation, timeout)
             })?;
         }
+        fail_point!("kafka-before-commit", |_| std::process::abort());
         // It may be done although its answer is lost; the client asks again until it knows.
         let timeout = shared.settings.transaction_timeout;
         let deadline = Instant::now() + timeout * 2;
@@ -481,6 +503,10 @@ impl KafkaConsumer {
 
     fn try_commit(&mut self, output: &mut Output) -> Result<(), BusError> {
         self.shared.check_open()?;
+        let is_moved = self.positions.values().any(|position| position.is_moved);
+        if !is_moved && output.is_empty() {
+            return Ok(());
+        }
         let is_lost = self.membership()?.assignment_lost();
         if is_lost || self.is_astray || self.is_dealt_anew() {
             return Err(BusError::Fenced { group: self.group.clone() });
@@ -499,10 +525,6 @@ impl KafkaConsumer {
                 output.records(topic),
                 self.shared.settings.record_bytes_max,
             )?;
-        }
-        let is_moved = self.positions.values().any(|position| position.is_moved);
-        if !is_moved && output.is_empty() {
-            return Ok(());
         }
         // The group looks at who commits only along with offsets, so what comes without a step
         // forward says again where we are.
@@ -563,9 +585,9 @@ impl KafkaConsumer {
                 let joined = Self::client(&self.shared, &self.group, &self.topics, self.place)?;
                 self.client = Some(joined);
             }
-            if let Some(producer) = &self.producer {
-                // What it has to tell would pile up while nothing is committed.
-                producer.poll(Duration::ZERO);
+            self.look_after_clients();
+            if self.client.is_none() {
+                continue;
             }
             if self.take_over()? {
                 batch.clear();
@@ -603,11 +625,31 @@ impl KafkaConsumer {
         }
     }
 
+    /// Takes what the producer has to tell, which would pile up while nothing is committed, and gives
+    /// up clients that have lost all brokers.
+    fn look_after_clients(&mut self) {
+        if let Some(producer) = &self.producer {
+            producer.poll(Duration::ZERO);
+            if producer.context().is_cut_off() {
+                tracing::warn!(
+                    group = self.group,
+                    "the producer has lost all brokers and is made anew"
+                );
+                self.producer = None;
+            }
+        }
+        if self.client.as_ref().is_some_and(|client| client.context().events.is_cut_off()) {
+            tracing::warn!(group = self.group, "the member has lost all brokers and joins anew");
+            self.give_up(Duration::ZERO);
+        }
+    }
+
     /// What the client tells while polling: to be handled here, to be told, or to be waited out.
     fn after_error(&mut self, error: &KafkaError) -> Result<(), BusError> {
         use RDKafkaErrorCode as Code;
         if let Some((code, _)) = self.membership()?.client().fatal_error() {
-            self.give_up();
+            // Another process with our name has the place; it is not to be thrown out at once.
+            self.give_up(self.shared.settings.session_timeout);
             return Err(bus_error(POLLING, &KafkaError::MessageConsumptionFatal(code)));
         }
         match error.rdkafka_error_code() {

@@ -105,8 +105,11 @@ pub(crate) fn with_advice(code: RDKafkaErrorCode, said: String) -> String {
         Code::ClusterAuthorizationFailed => {
             "let the user make topics and write idempotently, or make the topics for it"
         }
-        Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {
-            "somebody deleted the topic or it has fewer partitions than before; make it again, or restart this process to have it made"
+        Code::UnknownTopicOrPartition | Code::UnknownTopic => {
+            "somebody deleted the topic; make it again, or restart this process to have it made"
+        }
+        Code::UnknownPartition => {
+            "its broker is away, or somebody made the topic anew with fewer partitions"
         }
         Code::InvalidSessionTimeout => {
             "the session timeout is outside of the brokers' group.min.session.timeout.ms and group.max.session.timeout.ms"

@@ -17,7 +17,7 @@ use crate::client::{Events, lock};
 /// What the group tells its member.
 #[derive(Default)]
 pub(crate) struct Membership {
-    events: Events,
+    pub(crate) events: Events,
     pub(crate) dealt: Mutex<Dealt>,
 }
 

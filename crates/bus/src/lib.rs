@@ -38,7 +38,7 @@ pub use batch::{Batch, Gap, GapReason, Record};
 pub use bus::{
     Bus, Clock, Consumer, Extent, OnDone, PollLimits, Polled, Retention, StateReader, StateVisitor,
 };
-pub use embedded::{Compression, EmbeddedBus, Settings, TopicSettings};
+pub use embedded::{Compression, EmbeddedBus, Running, Settings, TopicSettings};
 pub use error::BusError;
 pub use memory::{MemoryBus, MemorySettings};
 pub use output::{Mark, Output, StateChange};

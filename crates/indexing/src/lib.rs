@@ -45,6 +45,7 @@
 //! What the crate refuses to do: interpret queries itself. What a filter or a pipe means is in
 //! `query`, and the tests hold this index equal to it.
 
+mod age;
 mod bits;
 mod checkpoint;
 mod columns;

@@ -4,20 +4,21 @@
 //! at its end, and committed once enough time or data has passed since the last commit, so that a
 //! busy index commits about once a second and an idle one not at all.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bus::{
     Offset, Output, Partition, Record, Reject, Stage, StageError, Start, StateReader, Topic,
 };
 use event::{Event, Timestamp};
 
+use crate::age::Age;
 use crate::error::IndexError;
 use crate::index::Index;
 use crate::partition::Kind;
 use crate::writer::{Document, IndexWriter, Position};
 
 /// How often partitions are looked through for such as are too old.
-const RETENTION_EVERY_NANOS: i64 = 10 * 60 * 1_000_000_000;
+const RETENTION_EVERY: Duration = Duration::from_secs(10 * 60);
 
 /// Indexes the topics `events` and `alerts`.
 pub struct IndexStage {
@@ -25,7 +26,9 @@ pub struct IndexStage {
     writer: IndexWriter,
     /// When the oldest uncommitted change was made.
     changed: Option<Instant>,
-    retained: Option<Timestamp>,
+    age: Age,
+    /// When it was last looked whether something is too old. Not by the clock, which may be set.
+    retained: Option<Instant>,
 }
 
 impl IndexStage {
@@ -35,7 +38,8 @@ impl IndexStage {
     /// When the index was opened for reading only.
     pub fn new(index: &Index, log: &str) -> Result<IndexStage, IndexError> {
         let writer = index.writer(log)?;
-        Ok(IndexStage { index: index.clone(), writer, changed: None, retained: None })
+        let age = Age::of(&index.inner.dir);
+        Ok(IndexStage { index: index.clone(), writer, changed: None, age, retained: None })
     }
 
     fn commit(&mut self) -> Result<(), StageError> {
@@ -108,11 +112,10 @@ impl Stage for IndexStage {
                 self.commit()?;
             }
         }
-        let due = self.retained.is_none_or(|last| {
-            now.as_nanos().saturating_sub(last.as_nanos()) >= RETENTION_EVERY_NANOS
-        });
-        if due {
-            self.retained = Some(now);
+        let elapsed = self.retained.map(|last| last.elapsed());
+        if elapsed.is_none_or(|elapsed| elapsed >= RETENTION_EVERY) {
+            self.retained = Some(Instant::now());
+            let now = self.age.step(now, elapsed.unwrap_or_default());
             self.writer.enforce_retention(now).map_err(StageError::new)?;
         }
         Ok(())

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bus::Topic;
 use event::{Event, Timestamp};
+use fail::fail_point;
 use tantivy::Term;
 use tantivy::indexer::IndexWriterOptions;
 
@@ -218,13 +219,16 @@ impl IndexWriter {
         for open in self.open.values_mut() {
             if open.changed {
                 commit(open, &self.seen)?;
+                fail_point!("index-between-partitions", |_| std::process::abort());
             }
         }
+        fail_point!("index-before-checkpoint", |_| std::process::abort());
         if self.seen != self.checkpoint {
             self.seen.write_checkpoint(&self.inner.dir)?;
             self.checkpoint.clone_from(&self.seen);
             self.is_moved = false;
         }
+        fail_point!("index-after-checkpoint", |_| std::process::abort());
         self.uncommitted_bytes = 0;
         timer.observe_duration();
         Ok(())

@@ -255,19 +255,26 @@ impl Engine {
             let watching = ledger_watch::start(bus, group, problem, shutdown).map_err(beside)?;
             self.watching.push(watching);
         }
-        let Some(listeners) = self.listeners.as_ref().filter(|_| parts.contains(&Part::Ingest))
-        else {
-            return Ok(());
-        };
-        let readers = self
+        let takes_logs = parts.contains(&Part::Ingest);
+        // Who takes logs in watches all stages, also those of other processes.
+        let readers: Vec<Reader> = self
             .chain()
-            .map(|(group, topics)| Reader { group: group.to_owned(), topics: topics.to_vec() });
+            .into_iter()
+            .zip(Part::STAGES)
+            .filter(|(_, part)| takes_logs || parts.contains(part))
+            .map(|((group, topics), _)| Reader { group: group.to_owned(), topics: topics.to_vec() })
+            .collect();
+        if readers.is_empty() {
+            return Ok(());
+        }
+        let listeners = self.listeners.as_ref().filter(|_| takes_logs);
+        let gate = listeners.map(|listeners| listeners.gate.clone());
         let bounds = Bounds {
             records_max: config.bus.unread_records_max,
             bytes_max: config.bus.unread_bytes_max.min(config.bus.topic_bytes_max / 2),
         };
-        let (bus, gate) = (Arc::clone(&self.bus), listeners.gate.clone());
-        let watching = hold_back::start(bus, gate, readers.into(), bounds, self.shutdown.clone());
+        let (bus, shutdown) = (Arc::clone(&self.bus), self.shutdown.clone());
+        let watching = hold_back::start(bus, gate, readers, bounds, shutdown);
         self.watching.push(watching.map_err(beside)?);
         Ok(())
     }

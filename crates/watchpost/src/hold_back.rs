@@ -1,4 +1,4 @@
-//! Senders are held back while a stage is too far behind.
+//! How far the stages are is watched, and senders are held back while one is too far behind.
 //!
 //! What is acknowledged waits on the bus until every stage has read it, and the bus keeps only so
 //! much. So before the oldest record could go unread, nothing more is taken: HTTP answers 429 with
@@ -31,17 +31,17 @@ pub(crate) struct Reader {
     pub(crate) topics: Vec<Topic>,
 }
 
-/// Watches the stages in a thread of its own.
+/// Watches the stages in a thread of its own. Without a gate it only tells the metrics.
 pub(crate) fn start(
     bus: Arc<dyn Bus>,
-    gate: Gate,
+    gate: Option<Gate>,
     readers: Vec<Reader>,
     bounds: Bounds,
     shutdown: Shutdown,
 ) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name("hold-back".to_owned()).spawn(move || {
         while !shutdown.is_triggered() {
-            look(bus.as_ref(), &gate, &readers, bounds);
+            look(bus.as_ref(), gate.as_ref(), &readers, bounds);
             let mut slept = Duration::ZERO;
             while slept < EVERY && !shutdown.is_triggered() {
                 std::thread::sleep(SHUTDOWN_CHECK);
@@ -51,9 +51,9 @@ pub(crate) fn start(
     })
 }
 
-/// Closes or opens the gate.
-fn look(bus: &dyn Bus, gate: &Gate, readers: &[Reader], bounds: Bounds) {
-    let was_closed = gate.is_closed();
+/// Tells how far the stages are, and closes or opens the gate.
+fn look(bus: &dyn Bus, gate: Option<&Gate>, readers: &[Reader], bounds: Bounds) {
+    let was_closed = gate.is_some_and(Gate::is_closed);
     let bounds = if was_closed {
         Bounds {
             records_max: bounds.records_max - bounds.records_max / 10,
@@ -62,29 +62,32 @@ fn look(bus: &dyn Bus, gate: &Gate, readers: &[Reader], bounds: Bounds) {
     } else {
         bounds
     };
+    let mut too_far: Option<BusError> = None;
     for reader in readers {
         match behind(bus, reader) {
             Ok((records, bytes)) => {
                 if records > bounds.records_max || bytes > bounds.bytes_max {
-                    if !was_closed {
-                        tracing::warn!(
-                            stage = reader.group,
-                            records,
-                            bytes,
-                            "a stage is too far behind; senders are held back until it has caught up"
-                        );
-                    }
-                    gate.close(BusError::Behind { group: reader.group.clone(), records, bytes });
-                    return;
+                    let group = reader.group.clone();
+                    too_far.get_or_insert(BusError::Behind { group, records, bytes });
                 }
             }
             // A bus that does not answer takes no appends either.
             Err(error) => tracing::debug!(%error, stage = reader.group, "asking how far it is"),
         }
     }
-    if was_closed {
-        tracing::info!("the stages have caught up; senders go on");
-        gate.open();
+    let Some(gate) = gate else { return };
+    match too_far {
+        Some(error) => {
+            if !was_closed {
+                tracing::warn!(%error, "senders are held back");
+            }
+            gate.close(error);
+        }
+        None if was_closed => {
+            tracing::info!("the stages have caught up; senders go on");
+            gate.open();
+        }
+        None => {}
     }
 }
 
@@ -97,6 +100,7 @@ fn behind(bus: &dyn Bus, reader: &Reader) -> Result<(u64, u64), BusError> {
         if committed.iter().all(Option::is_none) {
             continue;
         }
+        let before = records;
         for (extent, at) in bus.extents(topic)?.iter().zip(committed) {
             let at = at.unwrap_or(extent.begin).max(extent.begin);
             let unread = extent.end.0.saturating_sub(at.0);
@@ -105,6 +109,7 @@ fn behind(bus: &dyn Bus, reader: &Reader) -> Result<(u64, u64), BusError> {
             let share = u128::from(extent.bytes.unwrap_or(0)) * u128::from(unread);
             bytes += u64::try_from(share / u128::from(kept)).unwrap_or(u64::MAX);
         }
+        bus::backend::report_lag(&reader.group, topic, records - before);
     }
     Ok((records, bytes))
 }
@@ -130,7 +135,7 @@ mod tests {
         let readers = [Reader { group: "slow".to_owned(), topics: vec![Topic::Raw] }];
         let bounds = Bounds { records_max: 100, bytes_max: u64::MAX };
         append(&bus, 1000);
-        look(&bus, &gate, &readers, bounds);
+        look(&bus, Some(&gate), &readers, bounds);
         assert!(!gate.is_closed(), "a group that never read holds nobody back");
 
         let mut consumer = bus.consumer("slow", &[Topic::Raw]).unwrap();
@@ -145,20 +150,20 @@ mod tests {
             consumer.commit(&mut Output::new()).unwrap();
         };
         read(899);
-        look(&bus, &gate, &readers, bounds);
+        look(&bus, Some(&gate), &readers, bounds);
         assert!(gate.is_closed());
         let said = gate.closed().unwrap().to_string();
         assert!(said.contains("slow") && said.contains("101"), "{said}");
         // At the bound it is not opened yet, so that it does not flutter.
         read(5);
-        look(&bus, &gate, &readers, bounds);
+        look(&bus, Some(&gate), &readers, bounds);
         assert!(gate.is_closed());
         read(6);
-        look(&bus, &gate, &readers, bounds);
+        look(&bus, Some(&gate), &readers, bounds);
         assert!(!gate.is_closed());
 
         let bounds = Bounds { records_max: u64::MAX, bytes_max: 1000 };
-        look(&bus, &gate, &readers, bounds);
+        look(&bus, Some(&gate), &readers, bounds);
         assert!(gate.is_closed());
     }
 }

@@ -34,6 +34,8 @@ use crate::args::{Args, Command};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // Tests end the process at named instants (FAILPOINTS=name=3*off->return); a release has none.
+    let _instants = fail::FailScenario::setup();
     let args = Args::parse();
     start_logging(&args);
     leave_quietly_when_nobody_reads();

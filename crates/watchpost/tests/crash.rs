@@ -266,20 +266,37 @@ fn free_port() -> u16 {
 }
 
 fn spawn(data: &Path, log: &Path, bus: &TestBus) -> (Child, u16) {
+    spawn_with(data, log, bus, "")
+}
+
+/// A process that ends at an instant.
+fn spawn_with(data: &Path, log: &Path, bus: &TestBus, failpoints: &str) -> (Child, u16) {
     let syslog = free_port();
     let log = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
     let address = format!("127.0.0.1:{syslog}");
     let mut environment = bus.environment();
     environment.push(("WATCHPOST_SYSLOG_TCP", &address));
+    environment.push(("FAILPOINTS", failpoints));
     (Server::spawn(data, &[], &environment, Stdio::from(log)), syslog)
 }
 
 fn start(data: &Path, log: &Path, bus: &TestBus, now: &Now) -> Engine {
-    let (child, syslog) = spawn(data, log, bus);
-    let server = Server::of(child);
+    start_with(data, log, bus, now, "").expect("it gets ready")
+}
+
+/// A process that ends at an instant; none if it ended before it was ready.
+fn start_with(
+    data: &Path,
+    log: &Path,
+    bus: &TestBus,
+    now: &Now,
+    failpoints: &str,
+) -> Option<Engine> {
+    let (child, syslog) = spawn_with(data, log, bus, failpoints);
+    let server = Server::ready(child).ok()?;
     let place = Place { url: server.url.clone(), token: server.token.clone(), syslog };
     *now.lock().unwrap() = Some(place);
-    Engine { server, syslog }
+    Some(Engine { server, syslog })
 }
 
 /// Writers that run until they are joined.
@@ -567,6 +584,72 @@ fn kill(bus: &TestBus, kills: u64) {
     assert_eq!(engine.server.search_total("\"the last one\"", 1), 1);
     drop(stream);
     *now.lock().unwrap() = None;
+    engine.server.kill();
+    no_panic(&log);
+}
+
+/// Ends at the instants that matter most, each of them a few times: the process aborts when it
+/// comes there for the so many-th time.
+#[test]
+fn ends_at_named_instants_lose_nothing_and_double_nothing() {
+    end_at(
+        &TestBus::Embedded,
+        &[
+            "bus-before-sync",
+            "bus-after-sync",
+            "stage-before-commit",
+            "stage-after-commit",
+            "index-between-partitions",
+            "index-before-checkpoint",
+            "index-after-checkpoint",
+        ],
+    );
+}
+
+#[test]
+fn ends_at_named_instants_lose_nothing_and_double_nothing_on_kafka() {
+    if let Some(bus) = TestBus::kafka() {
+        let instants = [
+            "kafka-before-offsets",
+            "kafka-before-commit",
+            "stage-after-commit",
+            "index-before-checkpoint",
+        ];
+        end_at(&bus, &instants);
+    }
+}
+
+/// How long it may take until the instant comes.
+const INSTANT_MAX: Duration = Duration::from_secs(60);
+
+fn end_at(bus: &TestBus, instants: &[&str]) {
+    let seed = seed();
+    let mut numbers = Numbers(seed);
+    let folder = tempfile::tempdir().unwrap();
+    let (data, log) = (folder.path().join("data"), folder.path().join("log"));
+    let writers = Writers::start(seed);
+    for instant in instants {
+        // The index may gather all that is sent to one life into a single commit.
+        let passed = if instant.starts_with("index") { 0 } else { 1 + numbers.below(3) };
+        for passed in [0, passed] {
+            let skipped = if passed > 0 { format!("{passed}*off->") } else { String::new() };
+            let failpoints = format!("{instant}={skipped}return");
+            // It may come before the process is ready: there is work from the life before.
+            let Some(mut engine) = start_with(&data, &log, bus, &writers.now, &failpoints) else {
+                continue;
+            };
+            let until = Instant::now() + INSTANT_MAX;
+            while engine.server.child.try_wait().unwrap().is_none() {
+                assert!(Instant::now() < until, "{failpoints} did not come");
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            *writers.now.lock().unwrap() = None;
+        }
+    }
+    let engine = start(&data, &log, bus, &writers.now);
+    std::thread::sleep(Duration::from_millis(500));
+    let (batches, messages) = writers.join();
+    check(&engine.server, bus, &batches, &messages);
     engine.server.kill();
     no_panic(&log);
 }

@@ -10,6 +10,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use event::Timestamp;
+use fail::fail_point;
 use fjall::OwnedWriteBatch;
 
 use super::entry::{self, Compression};
@@ -209,6 +210,8 @@ pub(super) struct Committer<'a> {
     /// Where the next record without a key goes, and how many bytes went there already.
     turn: u32,
     turn_bytes: usize,
+    /// The time of this group as ages are told.
+    age_now: Timestamp,
     /// When the disk last had enough free space.
     disk_checked: Option<Instant>,
 }
@@ -237,6 +240,7 @@ impl<'a> Committer<'a> {
             entry: Vec::new(),
             turn: 0,
             turn_bytes: 0,
+            age_now: Timestamp::EPOCH,
             disk_checked: None,
         }
     }
@@ -304,6 +308,7 @@ impl<'a> Committer<'a> {
             return Ok(());
         }
         let time = (self.shared.settings.clock)();
+        self.age_now = self.shared.age_now();
         let mut batch = self.shared.database.batch().durability(Some(DURABILITY));
         for request in group {
             match request {
@@ -319,7 +324,9 @@ impl<'a> Committer<'a> {
             }
         }
         self.seal_all(time, &mut batch);
+        fail_point!("bus-before-sync", |_| std::process::abort());
         let committed = batch.commit().map_err(|error| BusError::storage("writing a group", error));
+        fail_point!("bus-after-sync", |_| std::process::abort());
         self.move_ends(committed.is_ok());
         committed
     }
@@ -374,7 +381,7 @@ impl<'a> Committer<'a> {
             packer.incompressible = INCOMPRESSIBLE_ENTRIES;
         }
         batch.insert(&log.entries, keys::entry(last), self.entry.as_slice());
-        let closed = lock(&log.segments).add(last, time, self.entry.len() as u64);
+        let closed = lock(&log.segments).add(last, self.age_now, self.entry.len() as u64);
         if let Some(segment) = closed {
             let key = keys::segment(topic, log.partition, segment.last);
             batch.insert(&self.shared.meta, key, segment.encode());

@@ -22,6 +22,9 @@ pub(super) fn entry_last(key: &[u8]) -> Option<Offset> {
     key.try_into().ok().map(u64::from_be_bytes).map(Offset)
 }
 
+/// The time that ages are told by.
+pub(super) const AGE: &[u8] = b"age";
+
 /// How many partitions a topic was made with.
 pub(super) fn partitions(topic: Topic) -> Vec<u8> {
     format!("partitions/{topic}").into_bytes()

@@ -47,11 +47,15 @@ impl Maintenance {
         let now = Instant::now();
         if now >= self.retention_due {
             self.retention_due = now + shared.settings.retention_interval;
-            if let Err(error) = enforce(shared) {
+            if has_room(shared)
+                && let Err(error) = enforce(shared).and_then(|_| shared.keep_age())
+            {
                 tracing::warn!(%error, "retention could not remove what it should");
             }
         }
-        self.shrink_memory(shared, now);
+        if has_room(shared) {
+            self.shrink_memory(shared, now);
+        }
         if let Err(error) = report(shared) {
             tracing::warn!(%error, "the log cannot tell its metrics");
         }
@@ -83,6 +87,14 @@ impl Maintenance {
     }
 }
 
+/// Whether the disk has room for what is written here. The store does not survive a write that finds
+/// none, not before it is opened again; so on a disk that others have filled up, reserve and all,
+/// nothing is written until there is room again.
+fn has_room(shared: &Shared) -> bool {
+    let needed = shared.settings.memtables_bytes_max.min(shared.settings.disk_reserve_bytes);
+    (shared.free_bytes)().is_ok_and(|free| free >= needed)
+}
+
 trait Largest<'a> {
     fn max_by_bytes(self, bytes: u64, keyspace: &'a fjall::Keyspace) -> Self;
 }
@@ -108,7 +120,7 @@ fn logs(shared: &Shared) -> impl Iterator<Item = &Log> {
 
 /// Removes what may go, and returns how many records that was.
 pub(super) fn enforce(shared: &Shared) -> Result<u64, BusError> {
-    let now = (shared.settings.clock)();
+    let now = shared.age_now();
     let retention = *lock(&shared.retention);
     let mut removed = 0;
     for topic in Topic::ALL {

@@ -22,7 +22,7 @@ mod tests;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use event::Timestamp;
 
@@ -39,6 +39,9 @@ use crate::{
 };
 
 pub use self::entry::Compression;
+
+/// Tells for how long the machine has run.
+pub type Running = Arc<dyn Fn() -> Duration + Send + Sync>;
 
 /// How an [`EmbeddedBus`] is opened.
 #[derive(Clone)]
@@ -67,6 +70,9 @@ pub struct Settings {
     pub retention_interval: Duration,
     /// Where the time comes from.
     pub clock: Clock,
+    /// How long the machine has run since some moment. Unlike the clock it cannot be set, and the
+    /// age of records is told by both (see [`AgeClock`](event::AgeClock)).
+    pub running: Running,
 }
 
 /// The settings of one topic.
@@ -122,6 +128,10 @@ impl Default for Settings {
             memtables_bytes_max: 48 * MIB,
             retention_interval: Duration::from_secs(30),
             clock: Arc::new(Timestamp::now),
+            running: {
+                let started = Instant::now();
+                Arc::new(move || started.elapsed())
+            },
         }
     }
 }

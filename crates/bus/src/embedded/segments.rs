@@ -22,7 +22,7 @@ const SEGMENT_AGE_MS: i64 = 60_000;
 pub(super) struct Segment {
     /// Its last offset.
     pub(super) last: Offset,
-    /// When its first record was appended.
+    /// When its first record was appended, as ages are told ([`AgeClock`](event::AgeClock)).
     pub(super) opened: Timestamp,
     /// When its last record was appended.
     pub(super) newest: Timestamp,
@@ -45,7 +45,7 @@ impl Segments {
         let segment =
             self.open.get_or_insert(Segment { last, opened: time, newest: time, bytes: 0 });
         segment.last = last;
-        // A clock that was set back must not make old records young again, nor the reverse.
+        // Damaged entries have no time.
         segment.newest = segment.newest.max(time);
         segment.bytes += bytes;
         let age_ms = segment.newest.as_millis() - segment.opened.as_millis();

@@ -7,8 +7,9 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, mpsc};
+use std::time::Duration;
 
-use event::Timestamp;
+use event::{AgeClock, Timestamp};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
 use super::committer::{CommitRequest, Queue, Request};
@@ -32,6 +33,7 @@ pub(super) struct Shared {
     pub(super) groups: Mutex<Groups>,
     pub(super) arrivals: Arrivals,
     pub(super) retention: Mutex<[Retention; Topic::ALL.len()]>,
+    age: Mutex<Age>,
     /// Held while something is written, so that whoever holds it sees a log at rest.
     pub(super) writing: Mutex<()>,
     /// The failed write after which nothing more is accepted, because what the disk holds is unknown
@@ -42,6 +44,13 @@ pub(super) struct Shared {
     pub(super) state: Keyspace,
     /// Last, so that it is dropped after its keyspaces.
     pub(super) database: Database,
+}
+
+/// The time that ages are told by.
+struct Age {
+    clock: AgeClock,
+    /// For how long the machine had run at its last step.
+    running: Duration,
 }
 
 /// A partition.
@@ -67,11 +76,20 @@ impl Shared {
         };
         let meta = database.keyspace(keys::META, small).map_err(open)?;
         let state = database.keyspace(keys::STATE, small).map_err(open)?;
+        let age =
+            Age { clock: age_clock(&meta, (settings.clock)())?, running: (settings.running)() };
         let mut topics: [Vec<Log>; Topic::ALL.len()] = Default::default();
         for topic in Topic::ALL {
             let partitions = stored_partitions(&meta, topic, settings.topic(topic).partitions)?;
             for partition in 0..partitions {
-                let log = Log::open(&database, &meta, topic, Partition(partition), &settings)?;
+                let log = Log::open(
+                    &database,
+                    &meta,
+                    topic,
+                    Partition(partition),
+                    &settings,
+                    age.clock.now(),
+                )?;
                 topics[topic.index()].push(log);
             }
         }
@@ -84,6 +102,7 @@ impl Shared {
             groups: Mutex::default(),
             arrivals: Arrivals::default(),
             retention: Mutex::new(retention),
+            age: Mutex::new(age),
             writing: Mutex::default(),
             failure: Mutex::default(),
             topics,
@@ -105,6 +124,23 @@ impl Shared {
         Ok(free_bytes)
     }
 
+    /// The time now as ages are told.
+    pub(super) fn age_now(&self) -> Timestamp {
+        let mut age = lock(&self.age);
+        let running = (self.settings.running)();
+        let elapsed = running.saturating_sub(age.running);
+        age.running = running;
+        age.clock.step((self.settings.clock)(), elapsed)
+    }
+
+    /// Keeps it for the next start. Not synced: it matters little how old it is.
+    pub(super) fn keep_age(&self) -> Result<(), BusError> {
+        let text = lock(&self.age).clock.to_text();
+        self.meta
+            .insert(keys::AGE, text)
+            .map_err(|error| BusError::storage("keeping the time", error))
+    }
+
     pub(super) fn logs(&self, topic: Topic) -> &[Log] {
         &self.topics[topic.index()]
     }
@@ -121,6 +157,7 @@ impl Log {
         topic: Topic,
         partition: Partition,
         settings: &Settings,
+        now: Timestamp,
     ) -> Result<Self, BusError> {
         let failed = |source| BusError::storage("opening a partition", source);
         let options = || {
@@ -163,7 +200,8 @@ impl Log {
             at = Offset(last.0 + 1);
             end = end.max(at);
             if last.0 >= begin {
-                segments.add(last, time, bytes);
+                // Its time is what the clock said then, which may have been ahead.
+                segments.add(last, time.min(now), bytes);
             }
         }
         Ok(Log {
@@ -423,6 +461,27 @@ fn stored_partitions(meta: &Keyspace, topic: Topic, wanted: u32) -> Result<u32, 
             Ok(wanted)
         }
     }
+}
+
+/// The time that ages are told by, as the last process left it.
+fn age_clock(meta: &Keyspace, clock: Timestamp) -> Result<AgeClock, BusError> {
+    let value =
+        meta.get(keys::AGE).map_err(|error| BusError::storage("reading the time", error))?;
+    let kept = value.and_then(|value| AgeClock::from_text(std::str::from_utf8(&value).ok()?));
+    let Some(mut age) = kept else {
+        let age = AgeClock::new(clock);
+        // Not synced: whatever is synced later is behind it in the journal.
+        meta.insert(keys::AGE, age.to_text())
+            .map_err(|error| BusError::storage("keeping the time", error))?;
+        return Ok(age);
+    };
+    let now = age.resume(clock);
+    let ahead_s = clock.as_seconds() - now.as_seconds();
+    if ahead_s.abs() > 3600 {
+        tracing::warn!(%clock, %now, "the clock is far from where it was when the log was last open; \
+            ages are told by the time that passed, until it has caught up");
+    }
+    Ok(age)
 }
 
 pub(super) fn get_u64(meta: &Keyspace, key: &[u8]) -> Result<Option<u64>, BusError> {

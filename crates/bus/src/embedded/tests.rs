@@ -145,11 +145,7 @@ fn a_folder_in_use_or_unusable_is_told() {
 fn retention_by_age_keeps_what_is_young_and_survives_reopening() {
     let folder = tempfile::tempdir().unwrap();
     let now_ms = Arc::new(AtomicI64::new(1_000_000_000_000));
-    let clock = Arc::clone(&now_ms);
-    let settings = Settings {
-        clock: Arc::new(move || Timestamp::from_millis(clock.load(Ordering::Relaxed))),
-        ..settings()
-    };
+    let settings = clocked(&now_ms, &now_ms);
     let reopen = || EmbeddedBus::open(folder.path(), settings.clone()).unwrap();
     let age = |seconds| Retention { age: Some(Duration::from_secs(seconds)), bytes: None };
     let mut bus = reopen();
@@ -186,6 +182,118 @@ fn retention_by_age_keeps_what_is_young_and_survives_reopening() {
     assert_eq!((extent.begin.0, extent.end.0, extent.bytes), (100, 100, Some(0)));
     append(&bus, 100..101);
     assert_eq!(read(&bus).0, [100]);
+}
+
+/// A clock that is a year ahead for some hours, also over a restart, removes nothing that is young;
+/// and what was appended meanwhile does not stay for a year.
+#[test]
+fn a_clock_that_jumps_removes_nothing_by_its_age() {
+    const HOUR_MS: i64 = 3_600_000;
+    const DAY_MS: i64 = 24 * HOUR_MS;
+    const YEAR_MS: i64 = 365 * DAY_MS;
+    let folder = tempfile::tempdir().unwrap();
+    let clock_ms = Arc::new(AtomicI64::new(1_000_000_000_000));
+    let running_ms = Arc::new(AtomicI64::new(0));
+    let settings = clocked(&clock_ms, &running_ms);
+    let pass = |ms: i64| {
+        clock_ms.fetch_add(ms, Ordering::Relaxed);
+        running_ms.fetch_add(ms, Ordering::Relaxed);
+    };
+    let days =
+        |days: u64| Retention { age: Some(Duration::from_secs(days * 24 * 3600)), bytes: None };
+    let reopen = || {
+        let bus = EmbeddedBus::open(folder.path(), settings.clone()).unwrap();
+        bus.set_retention(Topic::Raw, days(7)).unwrap();
+        bus
+    };
+    let extent = |bus: &EmbeddedBus| {
+        let extent = bus.extents(Topic::Raw).unwrap()[0];
+        (extent.begin.0, extent.end.0)
+    };
+    let mut bus = reopen();
+    for day in 0..4 {
+        append(&bus, day * 10..day * 10 + 10);
+        pass(DAY_MS);
+        assert_eq!(bus.enforce_retention().unwrap(), 0);
+    }
+    bus.0.shared.keep_age().unwrap();
+
+    clock_ms.fetch_add(YEAR_MS, Ordering::Relaxed);
+    assert_eq!(bus.enforce_retention().unwrap(), 0);
+    append(&bus, 40..50);
+    for _ in 0..3 {
+        pass(HOUR_MS);
+        bus.0.shared.keep_age().unwrap();
+        drop(bus);
+        bus = reopen();
+        assert_eq!(bus.enforce_retention().unwrap(), 0);
+    }
+    clock_ms.fetch_sub(YEAR_MS, Ordering::Relaxed);
+    assert_eq!(bus.enforce_retention().unwrap(), 0);
+    append(&bus, 50..60);
+    assert_eq!(extent(&bus), (0, 60));
+    assert_eq!(read(&bus), (numbers(0..60), vec![]));
+
+    // The clock is right again, and so are the ages before long.
+    for _ in 0..8 {
+        pass(12 * HOUR_MS);
+        bus.enforce_retention().unwrap();
+    }
+    assert_eq!(extent(&bus), (20, 60), "seven days are over for the first segment");
+    for _ in 0..4 {
+        pass(DAY_MS);
+        bus.enforce_retention().unwrap();
+    }
+    assert_eq!(extent(&bus), (60, 60), "and for what came while the clock was wrong");
+
+    // The other way round.
+    append(&bus, 60..70);
+    clock_ms.fetch_sub(YEAR_MS, Ordering::Relaxed);
+    append(&bus, 70..80);
+    for _ in 0..14 {
+        assert_eq!(extent(&bus), (60, 80));
+        pass(DAY_MS);
+        bus.enforce_retention().unwrap();
+    }
+    pass(DAY_MS);
+    bus.enforce_retention().unwrap();
+    assert_eq!(extent(&bus), (80, 80), "nothing stays longer than twice its time");
+}
+
+/// On a disk that others filled up to the last byte nothing is written, because the store does not
+/// survive a write that fails; once there is room, it goes on.
+#[test]
+fn nothing_is_moved_or_removed_while_the_disk_has_no_room_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let free = Arc::new(AtomicU64::new(u64::MAX));
+    let told = Arc::clone(&free);
+    let settings = Settings {
+        disk_reserve_bytes: 1000,
+        memtables_bytes_max: 1_000_000,
+        retention_interval: Duration::ZERO,
+        ..settings()
+    };
+    let free_bytes = Box::new(move || Ok(told.load(Ordering::Relaxed)));
+    let bus = EmbeddedBus::open_with(folder.path(), settings, free_bytes).unwrap();
+    let shared = &bus.0.shared;
+    let mut records = Records::new();
+    let value: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..)).take(3_000_000).collect();
+    free.store(0, Ordering::Relaxed);
+    // Enough space is believed in for a moment.
+    records.push(b"k", &[], &value);
+    while bus.append(Topic::Raw, &mut records).is_ok() {
+        records.push(b"k", &[], &value);
+    }
+    let entries = &shared.logs(Topic::Raw)[0].entries;
+    let journal = || std::fs::read(journal(&folder)).unwrap();
+    let (before, in_memory) = (journal(), entries.tree.active_memtable().size());
+    bus.set_retention(Topic::Raw, Retention { age: None, bytes: Some(0) }).unwrap();
+    Maintenance::new(shared).tick(shared);
+    assert_eq!(entries.tree.active_memtable().size(), in_memory);
+    assert!(journal() == before, "nothing is written");
+    free.store(u64::MAX, Ordering::Relaxed);
+    Maintenance::new(shared).tick(shared);
+    assert!(journal() != before, "retention is due");
 }
 
 #[test]
@@ -267,6 +375,18 @@ fn settings() -> Settings {
         Settings { compression: Compression::None, disk_reserve_bytes: 0, ..Settings::default() };
     settings.topic_mut(Topic::Raw).partitions = 1;
     settings
+}
+
+/// The same, by this clock and for as long as the machine has run.
+fn clocked(clock_ms: &Arc<AtomicI64>, running_ms: &Arc<AtomicI64>) -> Settings {
+    let (clock, running) = (Arc::clone(clock_ms), Arc::clone(running_ms));
+    Settings {
+        clock: Arc::new(move || Timestamp::from_millis(clock.load(Ordering::Relaxed))),
+        running: Arc::new(move || {
+            Duration::from_millis(running.load(Ordering::Relaxed).try_into().unwrap())
+        }),
+        ..settings()
+    }
 }
 
 fn open(folder: &TempDir) -> EmbeddedBus {

@@ -13,6 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use event::Timestamp;
+use fail::fail_point;
 
 use super::{Reject, Shutdown, Stage, StageOptions, Start, rejected_header, replayed_header};
 use crate::ledger::{Outcome, Pending};
@@ -198,7 +199,9 @@ impl Worker {
             return Ok(Done::Undone);
         }
         let processed = Instant::now();
+        fail_point!("stage-before-commit", |_| std::process::abort());
         self.commit()?;
+        fail_point!("stage-after-commit", |_| std::process::abort());
         self.count(rejected, processed - started, processed.elapsed());
         let batch = &self.batch;
         self.condemned.retain(|condemned| !batch.iter().any(|record| condemned.is(&record)));

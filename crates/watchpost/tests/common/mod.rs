@@ -5,7 +5,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How long a server may take to say that it is ready. Debug builds on a busy machine are slow.
@@ -130,10 +130,19 @@ impl Server {
     }
 
     /// Waits until a process is ready.
-    pub(crate) fn of(mut child: Child) -> Server {
-        let link = ready_link(&mut child);
+    pub(crate) fn of(child: Child) -> Server {
+        Server::ready(child).unwrap_or_else(|status| {
+            panic!("the server stopped before it was ready: {status:?}");
+        })
+    }
+
+    /// Waits until a process is ready, or has ended.
+    pub(crate) fn ready(mut child: Child) -> Result<Server, ExitStatus> {
+        let Some(link) = ready_link(&mut child) else {
+            return Err(child.wait().expect("our own process can be waited for"));
+        };
         let (url, token) = link.split_once("/login?token=").expect("the link carries the token");
-        Server { url: url.to_owned(), token: token.to_owned(), child }
+        Ok(Server { url: url.to_owned(), token: token.to_owned(), child })
     }
 
     /// `kill -9`.
@@ -190,19 +199,18 @@ impl Drop for Server {
 }
 
 /// Reads the server's output until the line with the link.
-fn ready_link(child: &mut Child) -> String {
+fn ready_link(child: &mut Child) -> Option<String> {
     let started = Instant::now();
     let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
     while let Some(Ok(line)) = lines.next() {
         if let Some(at) = line.find("http://") {
             // The rest is read and dropped, so that the server never waits for us.
             std::thread::spawn(move || lines.for_each(drop));
-            return line.split_at(at).1.trim().to_owned();
+            return Some(line.split_at(at).1.trim().to_owned());
         }
         assert!(started.elapsed() < START_MAX, "the server did not get ready");
     }
-    let status = child.wait();
-    panic!("the server stopped before it was ready: {status:?}");
+    None
 }
 
 fn agent() -> ureq::Agent {
