@@ -437,12 +437,18 @@ pub(crate) enum RejectedCommand {
     },
 }
 
-/// Where rejected records are.
+/// Where the bus is that is looked at.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RejectedOn {
     /// The data folder, while no server runs on it
     #[arg(long, value_name = "DIR", env = "WATCHPOST_DATA")]
     pub(crate) data: Option<PathBuf>,
+    /// A Kafka cluster: kafka://host:port,host:port; the data folder names the index's copy
+    #[arg(long, value_name = "URL")]
+    pub(crate) bus: Option<String>,
+    /// The configuration file, whose table [kafka] says how to connect
+    #[arg(long, value_name = "FILE", env = "WATCHPOST_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
     /// Ask a running server, whatever data folder is named; the token is taken from WATCHPOST_TOKEN
     #[arg(long, value_name = "URL")]
     pub(crate) server: Option<String>,

@@ -14,6 +14,9 @@ use crate::secret::{INSTANCE_BYTES, LOG_ID_BYTES, random, secret};
 /// The name of the embedded log where an address of a bus is expected.
 pub(crate) const EMBEDDED: &str = "embedded";
 
+/// The consumer group of the index of an embedded log.
+pub(crate) const EMBEDDED_INDEX_GROUP: &str = "indexing";
+
 /// An open bus, and what belongs to it.
 pub(crate) struct OpenBus {
     pub(crate) bus: Arc<dyn Bus>,
@@ -53,7 +56,7 @@ fn open_embedded(config: &Config) -> Result<OpenBus, EngineError> {
         bus.set_retention(topic, retention)?;
     }
     let log_id = secret(&folder.join("log-id"), LOG_ID_BYTES)?;
-    Ok(OpenBus { bus: Arc::new(bus), log_id, index_group: "indexing".to_owned() })
+    Ok(OpenBus { bus: Arc::new(bus), log_id, index_group: EMBEDDED_INDEX_GROUP.to_owned() })
 }
 
 fn open_kafka(config: &Config) -> Result<OpenBus, EngineError> {

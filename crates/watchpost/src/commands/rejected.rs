@@ -22,6 +22,7 @@ use crate::args::{Format, RejectedArgs, RejectedCommand, RejectedOn, RejectedWhi
 use crate::commands::server::Server;
 use crate::commands::{Outcome, checked};
 use crate::config::Config;
+use crate::open_bus;
 use crate::style;
 
 /// How long a server may take to read the whole topic, or to put back all that is in it.
@@ -51,20 +52,31 @@ pub(crate) fn run(args: &RejectedArgs) -> Outcome {
 /// Where rejected records are.
 pub(crate) enum Reached {
     Server(Server),
-    Bus(Arc<dyn Bus>),
+    /// The bus, and the consumer group of the index beside it.
+    Bus(Arc<dyn Bus>, String),
 }
 
 pub(crate) fn reach(on: &RejectedOn, time_max: Duration) -> Result<Reached, Error> {
     match &on.server {
         Some(server) => Ok(Reached::Server(Server::new(server, time_max)?)),
-        None => Ok(Reached::Bus(open_bus(on)?)),
+        None => open_bus(on).map(|(bus, index_group)| Reached::Bus(bus, index_group)),
     }
 }
 
 /// Opens the bus that is meant: the one way to it without a server.
-fn open_bus(on: &RejectedOn) -> Result<Arc<dyn Bus>, Error> {
-    let data = on.data.clone().unwrap_or_else(|| Config::default().data.folder);
-    Ok(Arc::new(open_embedded(&data)?))
+fn open_bus(on: &RejectedOn) -> Result<(Arc<dyn Bus>, String), Error> {
+    let mut config = Config::load(on.config.as_deref())?;
+    if let Some(data) = &on.data {
+        config.data.folder.clone_from(data);
+    }
+    if let Some(url) = &on.bus {
+        config.bus.url.clone_from(url);
+    }
+    if config.bus.url != open_bus::EMBEDDED {
+        let open = open_bus::open(&config)?;
+        return Ok((open.bus, open.index_group));
+    }
+    Ok((Arc::new(open_embedded(&config.data.folder)?), open_bus::EMBEDDED_INDEX_GROUP.to_owned()))
 }
 
 /// The log of a data folder. Whoever looks at it removes nothing: how long records are kept is the
@@ -123,7 +135,7 @@ fn list(on: &RejectedOn, which: &RejectedWhich, limit: usize, format: Format) ->
             ];
             read(&server.get("/api/v1/rejected", &query)?)?
         }
-        Reached::Bus(bus) => {
+        Reached::Bus(bus, _) => {
             let request = ListRequest { stage, topic, reason, since, limit: Some(limit) };
             web::rejected::list(bus.as_ref(), &request, Timestamp::now())?
         }
@@ -147,7 +159,7 @@ fn show(on: &RejectedOn, place: Place, raw: bool) -> Outcome {
             let found = server.find(&format!("/api/v1/rejected/{place}"))?;
             found.map(|json| read(&json)).transpose()?
         }
-        Reached::Bus(bus) => web::rejected::show(bus.as_ref(), place)?,
+        Reached::Bus(bus, _) => web::rejected::show(bus.as_ref(), place)?,
     };
     let Some(record) = found else {
         return Err(format!(
@@ -173,7 +185,7 @@ fn replay(on: &RejectedOn, request: &ReplayRequest) -> Outcome {
             let json = serde_json::to_string(request)?;
             read(&server.post("/api/v1/rejected/replay", &json)?)?
         }
-        Reached::Bus(bus) => web::rejected::replay(bus.as_ref(), request, Timestamp::now())?,
+        Reached::Bus(bus, _) => web::rejected::replay(bus.as_ref(), request, Timestamp::now())?,
     };
     print(outcomes(&answer, request.all).as_bytes())?;
     eprintln!("{}", totals(&answer));

@@ -13,14 +13,11 @@ use crate::style;
 /// How long a server may take to count what is on its way.
 const TIME_MAX: Duration = Duration::from_secs(120);
 
-/// The consumer group of the index of a data folder.
-const INDEXING: &str = "indexing";
-
 pub(crate) fn run(args: &SourcesArgs) -> Outcome {
     let SourcesCommand::Ledger { on, format } = &args.command;
     let ledger: LedgerAnswer = match reach(on, TIME_MAX)? {
         Reached::Server(server) => serde_json::from_str(&server.get("/api/v1/ledger", &[])?)?,
-        Reached::Bus(bus) => web::ledger::read(bus.as_ref(), INDEXING)?,
+        Reached::Bus(bus, index_group) => web::ledger::read(bus.as_ref(), &index_group)?,
     };
     let text = match format {
         Format::Table => table(&ledger.sources),

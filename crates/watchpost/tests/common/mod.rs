@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use serde_json::Value;
+
 /// How long a server may take to say that it is ready. Debug builds on a busy machine are slow.
 const START_MAX: Duration = Duration::from_secs(60);
 
@@ -160,6 +162,20 @@ impl Server {
         read(response)
     }
 
+    /// Posts, and also tells after how many seconds it may be tried again, if the answer says so.
+    pub(crate) fn post_told(&self, path: &str, body: &[u8]) -> Answer {
+        let response = agent()
+            .post(format!("{}{path}", self.url))
+            .header("authorization", format!("Bearer {}", self.token))
+            .send(body)
+            .expect("the server answers");
+        let retry_after = response.headers().get("retry-after");
+        let retry_after =
+            retry_after.map(|value| value.to_str().expect("text").parse().expect("seconds"));
+        let (status, body) = read(response);
+        Answer { status, retry_after, body }
+    }
+
     pub(crate) fn get(&self, path: &str) -> (u16, String) {
         self.get_as(path, &format!("Bearer {}", self.token))
     }
@@ -171,6 +187,57 @@ impl Server {
             .call()
             .expect("the server answers");
         read(response)
+    }
+
+    /// Gets JSON.
+    pub(crate) fn json(&self, path: &str) -> Value {
+        let (status, body) = self.get(path);
+        assert_eq!(status, 200, "{path}: {body}");
+        serde_json::from_str(&body).expect("JSON")
+    }
+
+    /// Waits until no stage has anything left to do, and returns the last status.
+    pub(crate) fn catch_up(&self, within: Duration) -> Value {
+        let until = Instant::now() + within;
+        let mut quiet = 0;
+        loop {
+            let answer = self.json("/api/v1/status");
+            let lags = answer["lag"].as_array().expect("a list");
+            // Twice, since a stage may have written between two of the numbers.
+            quiet = if lags.iter().all(|lag| lag["records"] == 0) { quiet + 1 } else { 0 };
+            if quiet == 2 {
+                return answer;
+            }
+            assert!(Instant::now() < until, "the stages do not catch up: {answer:#}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// All documents of a kind, page by page.
+    pub(crate) fn documents(&self, kind: &str) -> Vec<Value> {
+        let mut all = Vec::new();
+        let mut path = format!("/api/v1/search?since=all&limit=5000&kind={kind}&q=");
+        loop {
+            let mut answer = self.json(&path);
+            assert_eq!(answer["partial"], serde_json::json!([]));
+            let Value::Array(hits) = answer["hits"].take() else { panic!("no hits: {answer}") };
+            all.extend(hits);
+            match answer["next"].as_str() {
+                Some(next) => path = next.to_owned(),
+                None => {
+                    assert_eq!(answer["total"].as_u64(), Some(all.len() as u64), "all pages");
+                    return all;
+                }
+            }
+        }
+    }
+
+    /// The sum of all metrics whose lines begin with this.
+    pub(crate) fn metric(&self, start: &str) -> f64 {
+        let (status, text) = self.get("/metrics");
+        assert_eq!(status, 200, "{text}");
+        let lines = text.lines().filter(|line| line.starts_with(start));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
     /// Searches until the total is at least `wanted`, or time is up; returns the last total.
@@ -188,6 +255,14 @@ impl Server {
             std::thread::sleep(Duration::from_millis(50));
         }
     }
+}
+
+/// An answer to a post.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) retry_after: Option<u64>,
+    pub(crate) body: String,
 }
 
 impl Drop for Server {
@@ -226,6 +301,18 @@ fn read(mut response: ureq::http::Response<ureq::Body>) -> (u16, String) {
     let mut body = String::new();
     response.body_mut().as_reader().read_to_string(&mut body).expect("a whole body");
     (response.status().as_u16(), body)
+}
+
+/// A port of loopback that nobody listens on now.
+pub(crate) fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    listener.local_addr().expect("it is bound").port()
+}
+
+/// A file that logs are added to.
+pub(crate) fn log_file(path: &Path) -> Stdio {
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+    Stdio::from(file.expect("a log can be written"))
 }
 
 /// Percent-encodes all but letters and digits.
