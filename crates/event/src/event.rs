@@ -1,11 +1,12 @@
-//! One event: a flat list of dotted fields in one arena.
+//! One event: a flat list of dotted fields.
 //!
 //! Normalisation fills it, the matcher and the indexer walk it, and the bus carries it as nested
 //! ECS JSON. Rules ask for `process.command_line` by its dotted name, never for a tree, so the
-//! flat form is the one kept in memory; the tree exists only in the JSON text. All names and
-//! texts lie in one string that is reused from event to event, so a warmed-up event allocates
-//! nothing. The cost: a field is found by walking a list (of 64-bit hashes; tens of them), which
-//! for the sizes real events have is cheaper than any table.
+//! flat form is the one kept in memory; the tree exists only in the JSON text. Names, texts
+//! and hashes of names lie in three lists that are reused from event to event, so a warmed-up event
+//! allocates nothing, and that are apart, so that a search through all texts or all hashes reads
+//! nothing else. The cost: a field is found by walking a list (of 64-bit hashes; tens of them),
+//! which for the sizes real events have is cheaper than any table.
 //!
 //! Arrays. An array of scalars is several fields of the same name. An array that holds objects or
 //! arrays is kept verbatim as JSON, and beside it what is inside is listed as fields marked
@@ -13,6 +14,7 @@
 //! back.
 
 use std::hash::BuildHasher;
+use std::ops::Range;
 
 use crate::Timestamp;
 
@@ -120,7 +122,7 @@ pub fn path_hash(path: &str) -> u64 {
     foldhash::fast::FixedState::with_seed(0x7761_7463).hash_one(path)
 }
 
-/// A range of bytes of the arena.
+/// A range of bytes of the names or the texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Span {
     start: u32,
@@ -151,7 +153,6 @@ pub(crate) enum Role {
 
 #[derive(Debug, Clone, Copy)]
 struct Field {
-    hash: u64,
     path: Span,
     value: Stored,
     role: Role,
@@ -160,7 +161,12 @@ struct Field {
 /// One event; see the head of this file.
 #[derive(Debug, Clone, Default)]
 pub struct Event {
-    text: String,
+    /// The names, one after the other.
+    names: String,
+    /// The texts and what is kept as JSON, one after the other.
+    texts: String,
+    /// By field: the hash of its name.
+    hashes: Vec<u64>,
     fields: Vec<Field>,
 }
 
@@ -172,7 +178,9 @@ impl Event {
 
     /// Empties it and keeps its memory.
     pub fn clear(&mut self) {
-        self.text.clear();
+        self.names.clear();
+        self.texts.clear();
+        self.hashes.clear();
         self.fields.clear();
     }
 
@@ -188,8 +196,7 @@ impl Event {
 
     /// The first value of a field.
     pub fn get(&self, path: &str) -> Option<Value<'_>> {
-        let hash = path_hash(path);
-        self.fields.iter().find(|field| self.is_at(field, hash, path)).map(|f| self.value(f))
+        self.places(path).next().and_then(|at| self.value_at(at))
     }
 
     /// The text of a field, if it is a text.
@@ -199,23 +206,22 @@ impl Event {
 
     /// All values of a field, in their order.
     pub fn values<'a>(&'a self, path: &'a str) -> impl Iterator<Item = Value<'a>> {
-        let hash = path_hash(path);
-        self.fields
-            .iter()
-            .filter(move |field| self.is_at(field, hash, path))
-            .map(|field| self.value(field))
+        self.places(path).filter_map(|at| self.value_at(at))
     }
 
     /// Every field: its name's hash ([`path_hash`]), its name, its value. Array elements and what
     /// stands inside kept JSON come one by one.
     pub fn fields(&self) -> impl Iterator<Item = (u64, &str, Value<'_>)> {
-        self.fields.iter().map(|field| (field.hash, self.slice(field.path), self.value(field)))
+        self.hashes
+            .iter()
+            .zip(&self.fields)
+            .map(|(hash, field)| (*hash, self.name(field), self.value(field)))
     }
 
     /// The hashes of the fields' names, in the order of [`Event::fields`].
     #[inline]
-    pub fn hashes(&self) -> impl DoubleEndedIterator<Item = u64> + ExactSizeIterator {
-        self.fields.iter().map(|field| field.hash)
+    pub fn hashes(&self) -> &[u64] {
+        &self.hashes
     }
 
     /// The value at a place in [`Event::fields`].
@@ -224,35 +230,33 @@ impl Event {
         self.fields.get(at).map(|field| self.value(field))
     }
 
-    /// The bytes of each value that is a text (`None` for others), in the order of
-    /// [`Event::fields`]: for a search through all of them.
+    /// All texts one after the other, with what is kept as JSON and what is left of replaced ones:
+    /// what is not in there is in no text. [`Event::holder`] tells whose a part of it is.
     #[inline]
-    pub fn texts(&self) -> impl ExactSizeIterator<Item = Option<&[u8]>> {
-        let text = self.text.as_bytes();
-        self.fields.iter().map(move |field| match field.value {
-            Stored::Text(span) => text.get(span.start as usize..span.end as usize),
-            _ => None,
-        })
+    pub fn texts(&self) -> &str {
+        &self.texts
     }
 
-    /// All names and texts in one, and what is left of replaced ones: what is not in there is in
-    /// no value.
-    #[inline]
-    pub fn whole_text(&self) -> &str {
-        &self.text
+    /// The place in [`Event::fields`] of the value within whose text this part of
+    /// [`Event::texts`] lies, if it is one text's.
+    pub fn holder(&self, part: Range<usize>) -> Option<usize> {
+        self.fields.iter().position(|field| match field.value {
+            Stored::Text(span) => {
+                span.start as usize <= part.start && part.end <= span.end as usize
+            }
+            _ => false,
+        })
     }
 
     /// The name and value at a place in [`Event::fields`].
     #[inline]
     pub fn field(&self, at: usize) -> Option<(&str, Value<'_>)> {
-        self.fields.get(at).map(|field| (self.slice(field.path), self.value(field)))
+        self.fields.get(at).map(|field| (self.name(field), self.value(field)))
     }
 
     /// Gives a field this one value, whatever it had before.
     pub fn set<'v>(&mut self, path: &str, value: impl Into<Value<'v>>) {
-        let hash = path_hash(path);
-        let found = self.fields.iter().position(|field| self.is_at(field, hash, path));
-        let Some(at) = found else {
+        let Some(at) = self.places(path).next() else {
             self.push(path, value.into(), Role::Single);
             return;
         };
@@ -273,7 +277,7 @@ impl Event {
         let mut known = false;
         for at in 0..self.fields.len() {
             let field = self.fields[at];
-            if self.is_at(&field, hash, path) {
+            if self.hashes[at] == hash && self.name(&field) == path {
                 known |= self.value(&field) == value;
                 if field.role == Role::Single {
                     self.fields[at].role = Role::Element;
@@ -287,13 +291,19 @@ impl Event {
 
     /// Takes a field away, with all that stands inside it if it is kept JSON.
     pub fn remove(&mut self, path: &str) {
-        let text = &self.text;
-        self.fields.retain(|field| {
-            let name = slice(text, field.path);
+        let mut kept = 0;
+        for at in 0..self.fields.len() {
+            let field = self.fields[at];
+            let name = self.name(&field);
             let inside = field.role == Role::Inside
                 && name.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'));
-            name != path && !inside
-        });
+            if name != path && !inside {
+                self.fields[kept] = field;
+                self.hashes[kept] = self.hashes[at];
+                kept += 1;
+            }
+        }
+        self.truncate(kept);
     }
 
     /// Takes over all fields of another event under a prefix that ends in a dot.
@@ -302,7 +312,7 @@ impl Event {
         for field in &other.fields {
             path.clear();
             path.push_str(prefix);
-            path.push_str(other.slice(field.path));
+            path.push_str(other.name(field));
             self.push(&path, other.value(field), field.role);
         }
     }
@@ -313,7 +323,7 @@ impl Event {
         let mut path = String::with_capacity(64);
         for field in &other.fields {
             path.clear();
-            rename(other.slice(field.path), &mut path);
+            rename(other.name(field), &mut path);
             if !path.is_empty() {
                 self.push(&path, other.value(field), field.role);
             }
@@ -340,17 +350,18 @@ impl Event {
         self.push(path, Value::Json(json), Role::Single);
     }
 
-    /// Adds a field without looking whether it is there. Fields beyond the arena's 4 GiB are left
+    /// Adds a field without looking whether it is there. Fields beyond 4 GiB of names or texts are left
     /// out; callers bound their input far below.
     pub(crate) fn push(&mut self, path: &str, value: Value<'_>, role: Role) {
-        let hash = path_hash(path);
-        let path = self.intern(path);
+        self.hashes.push(path_hash(path));
+        let path = append(&mut self.names, path);
         let value = self.store(value);
-        self.fields.push(Field { hash, path, value, role });
+        self.fields.push(Field { path, value, role });
     }
 
     /// Drops all fields from this index on.
     pub(crate) fn truncate(&mut self, len: usize) {
+        self.hashes.truncate(len);
         self.fields.truncate(len);
     }
 
@@ -367,24 +378,22 @@ impl Event {
         order.extend(
             (0..self.fields.len()).filter(|&at| self.fields[at].role != Role::Inside).map(to_u32),
         );
-        let name = |at: &u32| slice(&self.text, self.fields[*at as usize].path);
+        let name = |at: &u32| slice(&self.names, self.fields[*at as usize].path);
         order.sort_by(|a, b| name(a).cmp(name(b)));
     }
 
     /// The name, value and role at an index.
     pub(crate) fn at(&self, at: u32) -> (&str, Value<'_>, Role) {
         let field = &self.fields[at as usize];
-        (self.slice(field.path), self.value(field), field.role)
+        (self.name(field), self.value(field), field.role)
     }
 
-    fn is_at(&self, field: &Field, hash: u64, path: &str) -> bool {
-        field.hash == hash && self.slice(field.path) == path
-    }
-
-    fn intern(&mut self, text: &str) -> Span {
-        let start = to_u32(self.text.len());
-        self.text.push_str(text);
-        Span { start, end: to_u32(self.text.len()) }
+    /// The places of a field's values.
+    fn places<'a>(&'a self, path: &'a str) -> impl Iterator<Item = usize> + 'a {
+        let hash = path_hash(path);
+        self.hashes.iter().enumerate().filter(move |(_, other)| **other == hash).filter_map(
+            move |(at, _)| (self.fields.get(at).map(|f| self.name(f)) == Some(path)).then_some(at),
+        )
     }
 
     fn store(&mut self, value: Value<'_>) -> Stored {
@@ -394,8 +403,8 @@ impl Event {
             Value::Int(number) => Stored::Int(number),
             Value::Uint(number) => Stored::Uint(number),
             Value::Float(number) => Stored::Float(number),
-            Value::Text(text) => Stored::Text(self.intern(text)),
-            Value::Json(json) => Stored::Json(self.intern(json)),
+            Value::Text(text) => Stored::Text(append(&mut self.texts, text)),
+            Value::Json(json) => Stored::Json(append(&mut self.texts, json)),
         }
     }
 
@@ -407,15 +416,21 @@ impl Event {
             Stored::Int(number) => Value::Int(number),
             Stored::Uint(number) => Value::Uint(number),
             Stored::Float(number) => Value::Float(number),
-            Stored::Text(span) => Value::Text(self.slice(span)),
-            Stored::Json(span) => Value::Json(self.slice(span)),
+            Stored::Text(span) => Value::Text(slice(&self.texts, span)),
+            Stored::Json(span) => Value::Json(slice(&self.texts, span)),
         }
     }
 
     #[inline]
-    fn slice(&self, span: Span) -> &str {
-        slice(&self.text, span)
+    fn name(&self, field: &Field) -> &str {
+        slice(&self.names, field.path)
     }
+}
+
+fn append(list: &mut String, text: &str) -> Span {
+    let start = to_u32(list.len());
+    list.push_str(text);
+    Span { start, end: to_u32(list.len()) }
 }
 
 #[inline]
@@ -449,6 +464,23 @@ mod tests {
         event.remove("related.user");
         assert_eq!(event.get("related.user"), None);
         assert_eq!(event.len(), 2);
+    }
+
+    #[test]
+    fn a_part_of_the_texts_has_a_holder() {
+        let mut event = Event::new();
+        event.set("user.name", "anna");
+        event.set("process.pid", 7u32);
+        event.set("host.name", "nab");
+        event.push_json("a", "[[1]]");
+        event.set("user.name", "bert");
+        assert_eq!(event.texts(), "annanab[[1]]bert");
+        assert_eq!(event.holder(12..16), Some(0));
+        assert_eq!(event.holder(5..7), Some(2));
+        // Of a replaced text, of two texts, and within what is kept as JSON.
+        assert_eq!(event.holder(0..4), None);
+        assert_eq!(event.holder(3..5), None);
+        assert_eq!(event.holder(8..9), None);
     }
 
     #[test]

@@ -314,7 +314,7 @@ pub(crate) struct Keywords {
 const LOWERED_TO_ASCII: [&str; 2] = ["\u{212A}", "\u{130}"];
 
 /// Words of the keywords' bitmap: 8,192 bits are 1 KiB.
-const KEYWORD_WORDS: usize = 128;
+const KEYWORD_WORDS: usize = 512;
 /// At most so many pieces of each keyword are in the table.
 const STRIDE_MAX: usize = 8;
 
@@ -373,40 +373,33 @@ impl Keywords {
         }
     }
 
-    /// Whether a text in which they [stand as they are](Keywords::compare_as_bytes) may have one of
-    /// the keywords. For nearly all texts it can't.
-    pub(crate) fn may_be_in(&self, text: &[u8]) -> bool {
-        if text.len() < self.len_min {
-            return false;
-        }
+    /// Calls `found` for every keyword in a text that is lower-cased or in which they [stand as they
+    /// are](Keywords::compare_as_bytes), with its place.
+    pub(crate) fn search(
+        &self,
+        needles: &Needles,
+        text: &[u8],
+        mut found: impl FnMut(&Entry, Range<usize>),
+    ) {
         let mut rest = text;
         while let Some(window) = rest.first_chunk::<4>() {
-            if has(&self.bitmap, keyword_hash(fold(u32::from_le_bytes(*window)))) {
-                return true;
-            }
-            rest = rest.get(self.stride..).unwrap_or_default();
-        }
-        false
-    }
-
-    /// Calls `found` for every keyword in a text that is ASCII or lower-cased.
-    pub(crate) fn search(&self, needles: &Needles, text: &[u8], mut found: impl FnMut(&Entry)) {
-        let mut at = 0;
-        while let Some(window) = text.get(at..).and_then(|rest| rest.first_chunk::<4>()) {
             let piece = fold(u32::from_le_bytes(*window));
             if has(&self.bitmap, keyword_hash(piece)) {
+                let at = text.len() - rest.len();
                 let start = self.entries.partition_point(|(other, _)| *other < piece);
                 let same = self.entries.iter().skip(start).take_while(|(other, _)| *other == piece);
                 for (_, entry) in same {
                     let bytes = needle_bytes(needles, &entry.needle);
-                    let start = at.checked_sub(entry.needle.before as usize);
-                    let there = start.and_then(|start| text.get(start..start + bytes.len()));
-                    if there.is_some_and(|there| there.eq_ignore_ascii_case(bytes)) {
-                        found(entry);
+                    let Some(start) = at.checked_sub(entry.needle.before as usize) else {
+                        continue;
+                    };
+                    let place = start..start + bytes.len();
+                    if text.get(place.clone()).is_some_and(|t| t.eq_ignore_ascii_case(bytes)) {
+                        found(entry, place);
                     }
                 }
             }
-            at += self.stride;
+            rest = rest.get(self.stride..).unwrap_or_default();
         }
     }
 
@@ -423,7 +416,7 @@ fn fold(piece: u32) -> u32 {
 }
 
 fn keyword_hash(piece: u32) -> u32 {
-    piece.wrapping_mul(0x9E37_79B1) >> 19
+    piece.wrapping_mul(0x9E37_79B1) >> 17
 }
 
 #[cfg(test)]
@@ -494,7 +487,7 @@ mod tests {
             .collect();
         let mut found = Vec::new();
         Keywords::new(&entries, &needles)
-            .search(&needles, text.as_bytes(), |entry| found.push(entry.waiting.start));
+            .search(&needles, text.as_bytes(), |entry, _| found.push(entry.waiting.start));
         found.sort_unstable();
         found.dedup();
         let expected: Vec<u32> = (0..)

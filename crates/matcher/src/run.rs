@@ -228,14 +228,14 @@ fn class(event: &Event) -> Logsource<'_> {
     // One test for the three: nearly all names are none of them.
     let bits = hashes.iter().fold(0u64, |bits, hash| bits | 1 << (hash % 64));
     let mut class = Logsource::default();
-    for (at, hash) in event.hashes().enumerate().rev() {
+    for (at, hash) in event.hashes().iter().enumerate().rev() {
         if bits >> (hash % 64) & 1 == 0 {
             continue;
         }
-        let (part, name) = match hash {
-            _ if hash == product => (&mut class.product, PRODUCT),
-            _ if hash == category => (&mut class.category, CATEGORY),
-            _ if hash == service => (&mut class.service, SERVICE),
+        let (part, name) = match *hash {
+            hash if hash == product => (&mut class.product, PRODUCT),
+            hash if hash == category => (&mut class.category, CATEGORY),
+            hash if hash == service => (&mut class.service, SERVICE),
             _ => continue,
         };
         if let Some((path, value)) = event.field(at)
@@ -273,6 +273,12 @@ struct Found<'f> {
 }
 
 impl Found<'_> {
+    /// Whether its atom, if it decides one, is answered already, and so its rules are marked.
+    fn is_noted(&self, entry: &Entry) -> bool {
+        let answer = self.answers.get(entry.needle.atom as usize);
+        answer.is_some_and(|answer| *answer == self.number << 1 | 1)
+    }
+
     fn note(&mut self, entry: &Entry) {
         if entry.needle.atom != NO_ATOM {
             self.answers[entry.needle.atom as usize] = self.number << 1 | 1;
@@ -289,8 +295,8 @@ impl Run<'_> {
         if plan.any {
             self.read_for_keywords(first, second);
         }
-        for (at, hash) in event.hashes().enumerate() {
-            let Some(known) = plan.field(hash) else { continue };
+        for (at, hash) in event.hashes().iter().enumerate() {
+            let Some(known) = plan.field(*hash) else { continue };
             let Some(field) = compiled.atoms.fields.get(known.field as usize) else { continue };
             let Some((path, value)) = event.field(at) else { continue };
             if *field.name != *path {
@@ -337,17 +343,30 @@ impl Run<'_> {
 
     /// Searches all values for what is sought in any field.
     fn read_for_keywords(&mut self, first: &mut [u64], second: &mut [u64]) {
-        let (plan, event) = (self.plan, self.event);
-        let all = plan.any_short || !plan.keywords.compare_as_bytes(event.whole_text());
-        for (at, text) in event.texts().enumerate() {
-            let may_have = match text {
-                Some(text) => all || plan.keywords.may_be_in(text),
-                None => plan.any_short || plan.keywords.in_scalars,
-            };
-            if may_have {
-                self.search_anywhere(at, first, second);
+        let (compiled, plan, event) = (self.compiled, self.plan, self.event);
+        let one_by_one = plan.any_short || !plan.keywords.compare_as_bytes(event.texts());
+        if one_by_one || plan.keywords.in_scalars {
+            for at in 0..event.len() {
+                let text = matches!(event.value_at(at), Some(Value::Text(_)));
+                if one_by_one || !text {
+                    self.search_anywhere(at, first, second);
+                }
             }
         }
+        if one_by_one {
+            return;
+        }
+        let mut found = Found { plan, answers: self.answers, number: self.number, first, second };
+        plan.keywords.search(&compiled.needles, event.texts().as_bytes(), |entry, place| {
+            // Once is enough, and whose text it is takes a while to find.
+            if found.is_noted(entry) {
+                return;
+            }
+            let path = event.holder(place).and_then(|at| event.field(at)).map(|(path, _)| path);
+            if path.is_some_and(keywords_read) {
+                found.note(entry);
+            }
+        });
     }
 
     /// Searches a value for what is sought in any field. Most have nothing of it, so whether
@@ -366,23 +385,17 @@ impl Run<'_> {
         if !long && !plan.any_short {
             return;
         }
-        let ascii = value.as_str().filter(|text| text.is_ascii());
         let mut found = Found { plan, answers: self.answers, number: self.number, first, second };
         let mut note = |entry: &Entry| {
             if looked_at() {
                 found.note(entry);
             }
         };
-        if let Some(text) = ascii
-            && !plan.any_short
-        {
-            return keywords.search(&compiled.needles, text.as_bytes(), note);
-        }
         let before = self.text.len();
         let (start, end) = write_lower(self.text, value);
         let text = framed(self.text, start, end);
         if long {
-            keywords.search(&compiled.needles, text, &mut note);
+            keywords.search(&compiled.needles, text, |entry, _| note(entry));
         }
         if plan.any_short {
             let counts = |needle: &Needle, _: Range<usize>| needle.field == ANY;
