@@ -107,10 +107,14 @@ const FEW_VALUES: &[&str] = &[
     "destination.port",
 ];
 
+/// Characters that few texts have, so that already one of them says something.
+const RARE: &[u8] = b"`^~";
+
 /// How large a part of the texts that it is searched in contains this literal.
 pub(crate) fn contained(literal: &[u8]) -> f64 {
     let by_length = match literal.len() {
         0 => 1.0,
+        1 if tells_enough(literal) => 0.05,
         1 => 0.8,
         2 => 0.4,
         3 => 0.15,
@@ -125,6 +129,11 @@ pub(crate) fn contained(literal: &[u8]) -> f64 {
         .iter()
         .filter(|(text, _)| memchr::memmem::find(text.as_bytes(), literal).is_some())
         .fold(by_length, |most, (_, part)| f64::max(most, *part))
+}
+
+/// Whether a literal is worth being searched for: not if nearly every text has it.
+pub(crate) fn tells_enough(literal: &[u8]) -> bool {
+    literal.len() >= 2 || literal.iter().any(|byte| RARE.contains(byte))
 }
 
 /// How large a part of the events has a value of this field with the literal at its start, its

@@ -7,9 +7,9 @@
 //! 2. Each rule names the rarest thing that it needs, mostly a few literals: its witness
 //!    (`witness`; how rare is guessed by `common`, what a regular expression needs is found by
 //!    `required`).
-//! 3. For an event, the values that rules ask for are lower-cased once and searched for all
-//!    literals of the event's logsource class in one pass (`needles`, `plan`). Only rules whose
-//!    witness was seen go on.
+//! 3. For an event, the values that rules ask for are lower-cased once, and each is searched in one
+//!    pass for all literals that rules of the event's logsource class seek in its field (`needles`,
+//!    `plan`). Only rules whose witness was seen go on.
 //! 4. Their conditions are short programs of tests and jumps (`program`). A test that the search
 //!    did not answer is made when first asked for and its answer kept (`run`).
 //!

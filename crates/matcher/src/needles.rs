@@ -9,11 +9,15 @@
 //! each place compare each of the literals that share it, which is why no piece is shared by many
 //! if it can be helped.
 //!
-//! Literals of two or three bytes have a second table, of two-byte pieces. Keywords have a third
-//! one: every value of every event is searched for them, so it must be cheaper still. They are few
-//! and long, so several neighbouring pieces of each are in the table and only every so manieth
-//! place of a text is looked at; and letter case is left aside, so that no lower-cased copy of the
-//! text is needed.
+//! Each field that is searched has a table of its own, so that the thousands of literals for command
+//! lines cost no other value anything. Where all of a field's literals are longer than a piece,
+//! several neighbouring pieces of each are in the table and only every so manieth place of a text is
+//! looked at: a value of hashes, where all literals are digests, at every eighth. Literals with
+//! characters outside ASCII are apart again, since nearly no text has any of those.
+//!
+//! Literals of two or three bytes have a table of two-byte pieces. Keywords have one of another
+//! kind: all texts of every event are searched for them, in one go, so it must be cheaper still.
+//! Letter case is left aside there, so that no lower-cased copy of the text is needed.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -22,8 +26,10 @@ use crate::atoms::{ANY, AtomId, FieldId};
 use crate::common;
 use crate::witness::{EDGE, Trigger, Triggers};
 
-/// Words of a table's bitmap: 65,536 bits are 8 KiB, a quarter of the nearest cache.
+/// The most words of a table's bitmap: 65,536 bits are 8 KiB, a quarter of the nearest cache.
 const BITMAP_WORDS: usize = 1024;
+/// A bitmap has so many words that about so many pieces share one.
+const PIECES_PER_WORD: usize = 6;
 
 /// A literal, and the piece by which it is found.
 #[derive(Debug, Clone, Copy)]
@@ -44,8 +50,13 @@ pub(crate) struct Needle {
 pub(crate) const NO_ATOM: AtomId = AtomId::MAX;
 
 impl Needle {
-    fn is_long(&self) -> bool {
+    pub(crate) fn is_long(&self) -> bool {
         self.len >= 4
+    }
+
+    /// The byte that it is, if it is one.
+    pub(crate) fn single(&self) -> Option<u8> {
+        (self.len == 1).then_some(self.piece as u8)
     }
 }
 
@@ -76,21 +87,26 @@ impl Needles {
             }
         }
         let mut needles = Needles::default();
+        let mut common = Vec::new();
         for (id, trigger) in triggers.all.iter().enumerate() {
             let Trigger::Literal(field, bytes) = trigger else {
                 needles.all.push(None);
                 continue;
             };
-            let (before, piece) = if bytes.len() >= 4 {
-                let by_count = |(_, piece): &(usize, u32)| {
-                    counts.get(piece).copied().unwrap_or(0) + edge_penalty(*piece)
-                };
-                pieces::<4>(bytes).enumerate().min_by_key(by_count).unwrap_or_default()
-            } else {
-                pieces::<2>(bytes)
+            let (before, piece) = match &**bytes {
+                [byte] => (0, u32::from(*byte)),
+                [_, _] | [_, _, _] => pieces::<2>(bytes)
                     .enumerate()
-                    .min_by_key(|(_, p)| edge_penalty(*p))
-                    .unwrap_or_default()
+                    .min_by_key(|(_, piece)| edge_penalty(*piece))
+                    .unwrap_or_default(),
+                _ => {
+                    common.clear();
+                    common.extend(pieces::<4>(bytes).map(|piece| {
+                        counts.get(&piece).copied().unwrap_or(0) + edge_penalty(piece)
+                    }));
+                    let before = rarest(&common);
+                    (before, pieces::<4>(bytes).nth(before).unwrap_or_default())
+                }
             };
             needles.all.push(Some(Needle {
                 start: needles.bytes.len() as u32,
@@ -119,6 +135,17 @@ fn edge_penalty(piece: u32) -> u32 {
     if piece.to_le_bytes().contains(&EDGE) { 2 } else { 0 }
 }
 
+/// The place of the rarest; of those that are as rare, the one among the rarest neighbours, some of
+/// which may be looked for too.
+fn rarest(common: &[u32]) -> usize {
+    let with_neighbours = |at: &usize| {
+        let end = (at + STRIDE_MAX / 2).min(common.len());
+        let near = common.get(at.saturating_sub(STRIDE_MAX / 2)..end).unwrap_or_default();
+        (common.get(*at), near.iter().sum::<u32>())
+    };
+    (0..common.len()).min_by_key(with_neighbours).unwrap_or_default()
+}
+
 fn pieces<const WIDTH: usize>(bytes: &[u8]) -> impl Iterator<Item = u32> {
     bytes.array_windows::<WIDTH>().map(piece)
 }
@@ -138,6 +165,24 @@ pub(crate) struct Entry {
     pub(crate) second: Span,
 }
 
+impl Entry {
+    /// The same for so many neighbouring pieces of its needle, among them the one that was chosen
+    /// as its rarest.
+    fn neighbours<const WIDTH: usize>(
+        &self,
+        needles: &Needles,
+        count: usize,
+    ) -> impl Iterator<Item = (u32, Entry)> {
+        let bytes = needle_bytes(needles, &self.needle);
+        let last = (bytes.len() + 1).saturating_sub(WIDTH + count);
+        let first = (self.needle.before as usize).saturating_sub(count / 2).min(last);
+        pieces::<WIDTH>(bytes).enumerate().skip(first).take(count).map(move |(before, piece)| {
+            let needle = Needle { before: before as u32, piece, ..self.needle };
+            (piece, Entry { needle, ..*self })
+        })
+    }
+}
+
 /// A part of a list.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Span {
@@ -151,14 +196,17 @@ impl Span {
     }
 }
 
-/// The needles of one logsource class with pieces of one width.
+/// Needles that are sought in one go, by pieces of one width.
 #[derive(Debug)]
 pub(crate) struct Table<const WIDTH: usize> {
-    bitmap: Box<[u64; BITMAP_WORDS]>,
+    /// A power of two of words.
+    bitmap: Box<[u64]>,
     /// Open addressing; a power of two, at most half full.
     slots: Vec<Slot>,
-    /// Those with one piece side by side.
+    /// Those with one piece side by side. A needle is there once for each of its pieces.
     entries: Vec<Entry>,
+    /// Every so manieth place of a text is looked at; so many pieces of each needle are there.
+    stride: usize,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -169,23 +217,22 @@ struct Slot {
 }
 
 impl<const WIDTH: usize> Table<WIDTH> {
-    /// Of these needles the ones that are for this table.
-    pub(crate) fn new(needles: &[Entry]) -> Self {
-        // Long ones for any field are `Keywords`.
-        let mut entries: Vec<Entry> = needles
-            .iter()
-            .filter(|entry| match WIDTH {
-                4 => entry.needle.is_long() && entry.needle.field != ANY,
-                _ => !entry.needle.is_long(),
-            })
-            .copied()
-            .collect();
+    /// The table of these needles, none of which is shorter than a piece.
+    pub(crate) fn new(wanted: &[Entry], needles: &Needles) -> Self {
+        let len_min = wanted.iter().map(|entry| entry.needle.len as usize).min().unwrap_or(WIDTH);
+        let stride = (len_min + 1).saturating_sub(WIDTH).clamp(1, STRIDE_MAX);
+        let mut entries: Vec<Entry> = Vec::with_capacity(wanted.len() * stride);
+        for entry in wanted {
+            entries.extend(entry.neighbours::<WIDTH>(needles, stride).map(|(_, entry)| entry));
+        }
         entries.sort_by_key(|entry| entry.needle.piece);
         let size = (entries.len() * 2 + 1).next_power_of_two();
+        let words = (entries.len() / PIECES_PER_WORD).next_power_of_two();
         let mut table = Table {
-            bitmap: Box::new([0; BITMAP_WORDS]),
+            bitmap: vec![0; words.min(BITMAP_WORDS)].into(),
             slots: vec![Slot::default(); size],
             entries,
+            stride,
         };
         let mut start = 0;
         while let Some(first) = table.entries.get(start) {
@@ -193,7 +240,7 @@ impl<const WIDTH: usize> Table<WIDTH> {
             let same = table.entries[start..].partition_point(|entry| entry.needle.piece == piece);
             let span = Span { start: start as u32, end: (start + same) as u32 };
             start += same;
-            let (word, bits) = bits::<WIDTH>(piece);
+            let (word, bits) = table.bits(piece);
             table.bitmap[word] |= bits;
             let mut at = table.home(piece);
             while table.slots[at].entries.end != 0 {
@@ -208,22 +255,21 @@ impl<const WIDTH: usize> Table<WIDTH> {
         &self.entries
     }
 
-    /// Calls `found` for every needle in a text. A place where one may be is first shown to
-    /// `counts`, since needles of other fields have the same pieces.
+    /// Calls `found` for every needle in a text, of those that count.
     pub(crate) fn search(
         &self,
         needles: &Needles,
         text: &[u8],
-        counts: impl Fn(&Needle, Range<usize>) -> bool,
+        counts: impl Fn(&Needle) -> bool,
         mut found: impl FnMut(&Entry),
     ) {
         let mut from = 0;
         while let Some((at, piece)) = self.next(text, from) {
-            from = at + 1;
+            from = at + self.stride;
             for entry in self.with_piece(piece) {
                 let Some(start) = at.checked_sub(entry.needle.before as usize) else { continue };
                 let place = start..start + entry.needle.len as usize;
-                if counts(&entry.needle, place.clone())
+                if counts(&entry.needle)
                     && text.get(place) == Some(needle_bytes(needles, &entry.needle))
                 {
                     found(entry);
@@ -235,12 +281,23 @@ impl<const WIDTH: usize> Table<WIDTH> {
     /// The next place, and the piece there, that a needle may have. Apart from what is done with
     /// it, so that this loop, in which most of the time is spent, is as small as it looks.
     fn next(&self, text: &[u8], from: usize) -> Option<(usize, u32)> {
-        let rest = text.get(from..)?;
-        let at = rest.array_windows::<WIDTH>().position(|window| {
-            let (word, bits) = bits::<WIDTH>(piece(window));
-            self.bitmap[word] & bits == bits
-        })?;
-        Some((from + at, piece(rest.get(at..)?.first_chunk::<WIDTH>()?)))
+        let mut rest = text.get(from..)?;
+        loop {
+            let piece = piece(rest.first_chunk::<WIDTH>()?);
+            let (word, bits) = self.bits(piece);
+            if self.bitmap[word] & bits == bits {
+                return Some((text.len() - rest.len(), piece));
+            }
+            rest = rest.get(self.stride..)?;
+        }
+    }
+
+    /// The word of the bitmap for a piece, and its bits there: two, so that few other pieces have
+    /// both (a Bloom filter in a word).
+    fn bits(&self, piece: u32) -> (usize, u64) {
+        let hash = piece.wrapping_mul(0x9E37_79B1);
+        let word = (hash >> 22) as usize & (self.bitmap.len() - 1);
+        (word, 1 << (hash >> 16 & 63) | 1 << (hash >> 10 & 63))
     }
 
     fn with_piece(&self, piece: u32) -> &[Entry] {
@@ -263,9 +320,45 @@ impl<const WIDTH: usize> Table<WIDTH> {
 
     /// How much memory it takes, in bytes.
     pub(crate) fn memory(&self) -> usize {
-        BITMAP_WORDS * 8
+        self.bitmap.len() * 8
             + self.slots.len() * size_of::<Slot>()
             + self.entries.len() * size_of::<Entry>()
+    }
+}
+
+/// The longer needles of one field.
+#[derive(Debug)]
+pub(crate) struct Search {
+    ascii: Table<4>,
+    /// Those that are not ASCII, which is no place in a text that is.
+    other: Option<Table<4>>,
+}
+
+impl Search {
+    pub(crate) fn new(wanted: &[Entry], needles: &Needles) -> Search {
+        let (ascii, other): (Vec<Entry>, Vec<Entry>) = wanted.iter().partition(|entry| {
+            needle_bytes(needles, &entry.needle).iter().all(|b| b.is_ascii() || *b == EDGE)
+        });
+        Search {
+            ascii: Table::new(&ascii, needles),
+            other: (!other.is_empty()).then(|| Table::new(&other, needles)),
+        }
+    }
+
+    /// Calls `found` for every needle in a lower-cased text between edges.
+    pub(crate) fn search(&self, needles: &Needles, text: &[u8], mut found: impl FnMut(&Entry)) {
+        self.ascii.search(needles, text, |_| true, &mut found);
+        if let Some(other) = &self.other
+            && let Some(inner) = text.get(1..text.len().saturating_sub(1))
+            && !inner.is_ascii()
+        {
+            other.search(needles, text, |_| true, found);
+        }
+    }
+
+    /// How much memory it takes, in bytes.
+    pub(crate) fn memory(&self) -> usize {
+        self.ascii.memory() + self.other.as_ref().map_or(0, Table::memory)
     }
 }
 
@@ -282,24 +375,13 @@ fn set<const WORDS: usize>(bitmap: &mut [u64; WORDS], hash: u32) {
     bitmap[(hash >> 6) as usize % WORDS] |= 1 << (hash % 64);
 }
 
-/// The word of a table's bitmap for a piece, and its bits there: two for four bytes, so that few
-/// other pieces have both (a Bloom filter in a word); two bytes have one bit of their own.
-fn bits<const WIDTH: usize>(piece: u32) -> (usize, u64) {
-    if WIDTH == 2 {
-        return (piece as usize / 64 % BITMAP_WORDS, 1 << (piece % 64));
-    }
-    let hash = piece.wrapping_mul(0x9E37_79B1);
-    let word = (hash >> 22) as usize % BITMAP_WORDS;
-    (word, 1 << (hash >> 16 & 63) | 1 << (hash >> 10 & 63))
-}
-
 /// The literals that are sought in values of any field, four bytes or longer.
 #[derive(Debug)]
 pub(crate) struct Keywords {
     bitmap: Box<[u64; KEYWORD_WORDS]>,
     /// Sorted by piece.
     entries: Vec<(u32, Entry)>,
-    /// Every so manieth place of a text is looked at.
+    /// As in [`Table`].
     stride: usize,
     /// The length of the shortest in bytes; a shorter text has none of them.
     pub(crate) len_min: usize,
@@ -313,9 +395,9 @@ pub(crate) struct Keywords {
 /// (Unicode Character Database, simple mappings).
 const LOWERED_TO_ASCII: [&str; 2] = ["\u{212A}", "\u{130}"];
 
-/// Words of the keywords' bitmap: 8,192 bits are 1 KiB.
+/// Words of the keywords' bitmap: 32,768 bits are 4 KiB.
 const KEYWORD_WORDS: usize = 512;
-/// At most so many pieces of each keyword are in the table.
+/// At most so many pieces of each needle are in a table.
 const STRIDE_MAX: usize = 8;
 
 impl Keywords {
@@ -341,14 +423,10 @@ impl Keywords {
             keywords.in_scalars |= bytes
                 .iter()
                 .all(|byte| byte.is_ascii_digit() || b"+-.etruefalsinfan".contains(byte));
-            // The neighbours that have the rarest piece among them: it was chosen to be so.
-            let last = bytes.len() - 3 - stride;
-            let first = (entry.needle.before as usize).saturating_sub(stride / 2).min(last);
-            for (before, piece) in pieces::<4>(bytes).enumerate().skip(first).take(stride) {
-                let needle = Needle { before: before as u32, ..entry.needle };
+            for (piece, entry) in entry.neighbours::<4>(needles, stride) {
                 let piece = fold(piece);
                 set(&mut keywords.bitmap, keyword_hash(piece));
-                keywords.entries.push((piece, Entry { needle, ..*entry }));
+                keywords.entries.push((piece, entry));
             }
         }
         keywords.entries.sort_by_key(|(piece, _)| *piece);
@@ -381,25 +459,31 @@ impl Keywords {
         text: &[u8],
         mut found: impl FnMut(&Entry, Range<usize>),
     ) {
-        let mut rest = text;
-        while let Some(window) = rest.first_chunk::<4>() {
-            let piece = fold(u32::from_le_bytes(*window));
-            if has(&self.bitmap, keyword_hash(piece)) {
-                let at = text.len() - rest.len();
-                let start = self.entries.partition_point(|(other, _)| *other < piece);
-                let same = self.entries.iter().skip(start).take_while(|(other, _)| *other == piece);
-                for (_, entry) in same {
-                    let bytes = needle_bytes(needles, &entry.needle);
-                    let Some(start) = at.checked_sub(entry.needle.before as usize) else {
-                        continue;
-                    };
-                    let place = start..start + bytes.len();
-                    if text.get(place.clone()).is_some_and(|t| t.eq_ignore_ascii_case(bytes)) {
-                        found(entry, place);
-                    }
+        let mut from = 0;
+        while let Some((at, piece)) = self.next(text, from) {
+            from = at + self.stride;
+            let start = self.entries.partition_point(|(other, _)| *other < piece);
+            let same = self.entries.iter().skip(start).take_while(|(other, _)| *other == piece);
+            for (_, entry) in same {
+                let bytes = needle_bytes(needles, &entry.needle);
+                let Some(start) = at.checked_sub(entry.needle.before as usize) else { continue };
+                let place = start..start + bytes.len();
+                if text.get(place.clone()).is_some_and(|t| t.eq_ignore_ascii_case(bytes)) {
+                    found(entry, place);
                 }
             }
-            rest = rest.get(self.stride..).unwrap_or_default();
+        }
+    }
+
+    /// The next place, and the piece there, that a keyword may have.
+    fn next(&self, text: &[u8], from: usize) -> Option<(usize, u32)> {
+        let mut rest = text.get(from..)?;
+        loop {
+            let piece = fold(piece(rest.first_chunk::<4>()?));
+            if has(&self.bitmap, keyword_hash(piece)) {
+                return Some((text.len() - rest.len(), piece));
+            }
+            rest = rest.get(self.stride..)?;
         }
     }
 
@@ -461,10 +545,11 @@ mod tests {
             framed.extend_from_slice(text.as_bytes());
             framed.push(EDGE);
             let mut found = Vec::new();
-            let counts = |needle: &Needle, place: Range<usize>| needle.len as usize == place.len();
+            let (long, short): (Vec<Entry>, Vec<Entry>) =
+                entries.iter().partition(|entry| entry.needle.is_long());
             let mut note = |entry: &Entry| found.push(entry.waiting.start);
-            Table::<4>::new(&entries).search(&needles, &framed, counts, &mut note);
-            Table::<2>::new(&entries).search(&needles, &framed, counts, &mut note);
+            Search::new(&long, &needles).search(&needles, &framed, &mut note);
+            Table::<2>::new(&short, &needles).search(&needles, &framed, |_| true, &mut note);
             found.sort_unstable();
             found.dedup();
             let expected: Vec<u32> = triggers.all.iter().enumerate().filter_map(|(n, trigger)| {

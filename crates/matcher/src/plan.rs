@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use crate::Compiled;
 use crate::atoms::{ANY, FieldId, Kind};
-use crate::needles::{Entry, Keywords, Span, Table};
+use crate::needles::{Entry, Keywords, Search, Span, Table};
 use crate::witness::{Trigger, TriggerId};
 
 /// Which rules a class has, and how they are found.
@@ -25,7 +25,11 @@ pub(crate) struct Plan {
     fields: Vec<PlanField>,
     /// Pieces of `rules`, by place, that wait for one thing.
     pub(crate) waiting: Vec<u32>,
-    pub(crate) long: Table<4>,
+    /// By [`PlanField::long`].
+    searches: Vec<Search>,
+    /// The literals of a single byte, those of a field side by side.
+    pub(crate) singles: Vec<(u8, Entry)>,
+    /// The literals of two or three bytes.
     pub(crate) short: Table<2>,
     /// The literals that are sought in any field, the short ones excepted.
     pub(crate) keywords: Keywords,
@@ -43,16 +47,22 @@ pub(crate) struct PlanField {
     pub(crate) field: FieldId,
     /// The rules that wait for the field itself.
     pub(crate) waiting: Span,
-    /// Literals of this length class are sought in it.
-    pub(crate) long: bool,
+    /// Which search finds the longer literals that are sought in it, or [`NONE`].
+    long: u32,
+    /// Single bytes that are sought in it.
+    pub(crate) singles: Span,
+    /// Short ones are sought in it.
     pub(crate) short: bool,
 }
+
+const NONE: u32 = u32::MAX;
 
 const FREE: PlanField = PlanField {
     hash: 0,
     field: ANY,
     waiting: Span { start: 0, end: 0 },
-    long: false,
+    long: NONE,
+    singles: Span { start: 0, end: 0 },
     short: false,
 };
 
@@ -117,12 +127,27 @@ impl Plan {
                 }
             }
         }
-        let (long, short) = (Table::<4>::new(&entries), Table::<2>::new(&entries));
+        let of_a_field = |entry: &&Entry| entry.needle.is_long() && entry.needle.field != ANY;
+        let mut long: Vec<Entry> = entries.iter().filter(of_a_field).copied().collect();
+        long.sort_by_key(|entry| entry.needle.field);
+        let mut searches = Vec::new();
+        for same in long.chunk_by(|a, b| a.needle.field == b.needle.field) {
+            fields.entry(same[0].needle.field).or_insert(FREE).long = searches.len() as u32;
+            searches.push(Search::new(same, &compiled.needles));
+        }
+        let mut singles: Vec<(u8, Entry)> =
+            entries.iter().filter_map(|entry| Some((entry.needle.single()?, *entry))).collect();
+        singles.sort_by_key(|(_, entry)| entry.needle.field);
+        for (at, (_, entry)) in (0..).zip(&singles) {
+            let span = &mut fields.entry(entry.needle.field).or_insert(FREE).singles;
+            let start = if span.end == 0 { at } else { span.start };
+            *span = Span { start, end: at + 1 };
+        }
+        let is_short = |entry: &&Entry| !entry.needle.is_long() && entry.needle.single().is_none();
+        let short: Vec<Entry> = entries.iter().filter(is_short).copied().collect();
+        let short = Table::<2>::new(&short, &compiled.needles);
         let keywords = Keywords::new(&entries, &compiled.needles);
         let any_short = short.entries().iter().any(|entry| entry.needle.field == ANY);
-        for entry in long.entries() {
-            fields.entry(entry.needle.field).or_insert(FREE).long = true;
-        }
         for entry in short.entries().iter().filter(|entry| entry.needle.field != ANY) {
             fields.entry(entry.needle.field).or_insert(FREE).short = true;
         }
@@ -145,7 +170,8 @@ impl Plan {
             known: known_bits,
             fields: table,
             waiting,
-            long,
+            searches,
+            singles,
             short,
             any: any_short || !keywords.is_empty(),
             any_short,
@@ -173,13 +199,19 @@ impl Plan {
         }
     }
 
+    /// What finds the longer literals that are sought in a field.
+    pub(crate) fn search(&self, field: &PlanField) -> Option<&Search> {
+        self.searches.get(field.long as usize)
+    }
+
     /// How much memory it takes, in bytes.
     pub(crate) fn memory(&self) -> usize {
         self.rules.len() * 8
             + self.seen.len() * 8
             + self.fields.len() * size_of::<PlanField>()
             + self.waiting.len() * 4
-            + self.long.memory()
+            + self.searches.iter().map(Search::memory).sum::<usize>()
+            + self.singles.len() * size_of::<(u8, Entry)>()
             + self.short.memory()
             + self.keywords.memory()
     }

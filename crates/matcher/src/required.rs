@@ -156,7 +156,7 @@ fn alternation(parts: &[Hir]) -> Known {
 fn usable(literals: &[String]) -> bool {
     !literals.is_empty()
         && literals.len() <= LITERALS_MAX
-        && literals.iter().all(|literal| literal.len() >= 2)
+        && literals.iter().all(|literal| common::tells_enough(literal.as_bytes()))
 }
 
 /// The set that fewer texts contain one of.
@@ -198,5 +198,6 @@ mod tests {
         // `ſ` is an `s` to the expression but not to lower-casing.
         check(r"shell", true, &["shell", "ſhell"]);
         check(r"colou?r", false, &["colour", "color"]);
+        check(r"\w+`(?:\w|-)`\w", false, &["`"]);
     }
 }

@@ -35,6 +35,9 @@ const CLASSES_MAX: usize = 1024;
 /// The end of a list of slots.
 const NONE: u32 = u32::MAX;
 
+/// Where the text of a value that has none (`null`, kept JSON) lies.
+const TEXTLESS: u32 = u32::MAX - 1;
+
 /// What one worker needs to match events; reused from event to event. It may be used with any
 /// matcher, but fits itself anew to another than the one that it was last used with.
 #[derive(Debug, Default)]
@@ -65,7 +68,7 @@ struct Slot {
     field: FieldId,
     /// Its place in the event.
     at: u32,
-    /// Where its lower-cased text lies, or `start` is [`NONE`]: not written yet.
+    /// Where its lower-cased text lies, or `start` is [`NONE`]: not written yet, or [`TEXTLESS`].
     start: u32,
     end: u32,
     /// The next value of the same field.
@@ -224,28 +227,25 @@ fn class(event: &Event) -> Logsource<'_> {
     static HASHES: LazyLock<[u64; 3]> =
         LazyLock::new(|| [PRODUCT, CATEGORY, SERVICE].map(event::path_hash));
     let hashes = *HASHES;
-    let [product, category, service] = hashes;
-    // One test for the three: nearly all names are none of them.
-    let bits = hashes.iter().fold(0u64, |bits, hash| bits | 1 << (hash % 64));
-    let mut class = Logsource::default();
-    for (at, hash) in event.hashes().iter().enumerate().rev() {
-        if bits >> (hash % 64) & 1 == 0 {
-            continue;
-        }
-        let (part, name) = match *hash {
-            hash if hash == product => (&mut class.product, PRODUCT),
-            hash if hash == category => (&mut class.category, CATEGORY),
-            hash if hash == service => (&mut class.service, SERVICE),
-            _ => continue,
-        };
-        if let Some((path, value)) = event.field(at)
-            && path == name
-        {
-            // The first of several counts, as everywhere.
-            *part = value.as_str();
+    let mut places = [usize::MAX; 3];
+    // The first of several counts, as everywhere. No branch depends on the names: which ones an
+    // event has is not to be guessed.
+    for (at, own) in event.hashes().iter().enumerate().rev() {
+        for (place, hash) in places.iter_mut().zip(hashes) {
+            *place = if *own == hash { at } else { *place };
         }
     }
-    class
+    let part = |place: usize, name: &'static str| match event.field(place) {
+        Some((path, value)) if path == name => value.as_str(),
+        Some(_) => event.str(name),
+        None => None,
+    };
+    let [product, category, service] = places;
+    Logsource {
+        product: part(product, PRODUCT),
+        category: part(category, CATEGORY),
+        service: part(service, SERVICE),
+    }
 }
 
 /// The matching of one event.
@@ -288,7 +288,7 @@ impl Found<'_> {
     }
 }
 
-impl Run<'_> {
+impl<'r> Run<'r> {
     /// Notes the values that rules of the class may look at, and searches them for literals.
     fn read(&mut self, first: &mut [u64], second: &mut [u64]) {
         let (compiled, plan, event) = (self.compiled, self.plan, self.event);
@@ -309,36 +309,28 @@ impl Run<'_> {
             };
             mark(first, known.waiting.of(&plan.waiting));
             let (mut start, mut end) = (NONE, NONE);
-            if known.long || known.short {
+            let long = plan.search(known);
+            let singles = known.singles.of(&plan.singles);
+            if long.is_some() || known.short || !singles.is_empty() {
                 (start, end) = write_lower(self.text, value);
-            }
-            if known.short {
                 let text = framed(self.text, start, end);
                 let mut found =
                     Found { plan, answers: self.answers, number: self.number, first, second };
-                let counts = |needle: &Needle, _: Range<usize>| needle.field == known.field;
-                plan.short.search(&compiled.needles, text, counts, |entry| found.note(entry));
+                if let Some(long) = long {
+                    long.search(&compiled.needles, text, |entry| found.note(entry));
+                }
+                for (byte, entry) in singles {
+                    if memchr::memchr(*byte, text).is_some() {
+                        found.note(entry);
+                    }
+                }
+                if known.short {
+                    let counts = |needle: &Needle| needle.field == known.field;
+                    plan.short.search(&compiled.needles, text, counts, |entry| found.note(entry));
+                }
             }
             self.slots.push(Slot { field: known.field, at: at as u32, start, end, next, keywords });
         }
-        self.search_long(first, second);
-    }
-
-    /// Searches all values that were lower-cased for the longer literals, in one go.
-    fn search_long(&mut self, first: &mut [u64], second: &mut [u64]) {
-        let (compiled, plan, slots) = (self.compiled, self.plan, &*self.slots);
-        let mut found = Found { plan, answers: self.answers, number: self.number, first, second };
-        let counts = |needle: &Needle, place: Range<usize>| {
-            let (start, end) = (place.start as u32, place.end as u32);
-            // The edges around a value are its own.
-            slots.iter().any(|slot| {
-                slot.field == needle.field
-                    && slot.start != NONE
-                    && slot.start <= start + 1
-                    && end <= slot.end + 1
-            })
-        };
-        plan.long.search(&compiled.needles, self.text, counts, |entry| found.note(entry));
     }
 
     /// Searches all values for what is sought in any field.
@@ -398,7 +390,7 @@ impl Run<'_> {
             keywords.search(&compiled.needles, text, |entry, _| note(entry));
         }
         if plan.any_short {
-            let counts = |needle: &Needle, _: Range<usize>| needle.field == ANY;
+            let counts = |needle: &Needle| needle.field == ANY;
             plan.short.search(&compiled.needles, text, counts, note);
         }
         self.text.truncate(before);
@@ -495,7 +487,6 @@ impl Run<'_> {
 
     /// The test of one value.
     fn test(&mut self, at: u32, kind: &Kind) -> bool {
-        let value = self.value(at);
         match kind {
             Kind::Text { cased, shape } => {
                 let text = if *cased { self.original(at) } else { self.lowered(at) };
@@ -516,8 +507,8 @@ impl Run<'_> {
             }
             Kind::Cidr(network) => self.with_text(at, |text| in_network(network, text)),
             Kind::Networks(networks) => self.with_text(at, |text| networks.contain(text)),
-            Kind::Compare(comparison, number) => compares(*comparison, value, *number),
-            Kind::Null => value == Value::Null,
+            Kind::Compare(comparison, number) => compares(*comparison, self.value(at), *number),
+            Kind::Null => self.value(at) == Value::Null,
             Kind::TimePart(part, number) => {
                 self.with_text(at, |text| has_time_part(*part, text, *number))
             }
@@ -555,7 +546,7 @@ impl Run<'_> {
         }
     }
 
-    fn value(&self, at: u32) -> Value<'_> {
+    fn value(&self, at: u32) -> Value<'r> {
         let slot = self.slots.get(at as usize);
         slot.and_then(|slot| self.event.value_at(slot.at as usize)).unwrap_or(Value::Null)
     }
@@ -574,17 +565,14 @@ impl Run<'_> {
 
     /// The value's text as it is. That of a number or a boolean is the same in lower case.
     fn original(&mut self, at: u32) -> Option<&[u8]> {
-        if self.value(at).as_str().is_none() {
-            self.lowered(at);
+        match self.value(at) {
+            Value::Text(text) => Some(text.as_bytes()),
+            _ => self.lowered(at),
         }
-        self.written_original(at)
     }
 
     fn written_lower(&self, at: u32) -> Option<&[u8]> {
         let slot = self.slots.get(at as usize)?;
-        if matches!(self.value(at), Value::Null | Value::Json(_)) {
-            return None;
-        }
         self.text.get(range(slot.start, slot.end))
     }
 
@@ -628,7 +616,8 @@ fn framed(text: &[u8], start: u32, end: u32) -> &[u8] {
     text.get(start as usize - 1..end as usize + 1).unwrap_or_default()
 }
 
-/// Appends a value's lower-cased text and an edge. The buffer ends with an edge already.
+/// Appends a value's lower-cased text and an edge, and tells where it lies. The buffer ends with an
+/// edge already.
 fn write_lower(out: &mut Vec<u8>, value: Value<'_>) -> (u32, u32) {
     let start = out.len();
     match value {
@@ -641,7 +630,7 @@ fn write_lower(out: &mut Vec<u8>, value: Value<'_>) -> (u32, u32) {
             // Writing to memory does not fail.
             write!(out, "{number:?}").ok();
         }
-        Value::Null | Value::Json(_) => {}
+        Value::Null | Value::Json(_) => return (TEXTLESS, TEXTLESS),
     }
     let end = out.len();
     out.push(EDGE);

@@ -40,7 +40,7 @@ const LONG_BYTES_MIN: usize = 4;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Trigger {
     /// This lower-cased literal in a value of the field, or of any field. [`EDGE`] at either end
-    /// of it stands for the end of the value. At least two bytes.
+    /// of it stands for the end of the value. At least two bytes, or one rare one in a certain field.
     Literal(FieldId, Box<[u8]>),
     /// The field.
     Present(FieldId),
@@ -317,7 +317,8 @@ fn literal_trigger(field: FieldId, literal: &[u8], start: bool, end: bool) -> Op
     if end {
         bytes.push(EDGE);
     }
-    (bytes.len() >= 2 && !literal.is_empty()).then(|| Trigger::Literal(field, bytes.into()))
+    let enough = bytes.len() >= 2 || (field != ANY && common::tells_enough(&bytes));
+    (enough && !literal.is_empty()).then(|| Trigger::Literal(field, bytes.into()))
 }
 
 fn weigh(seen: &Seen, interner: &Interner<'_>) -> f64 {
