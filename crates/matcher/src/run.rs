@@ -235,10 +235,9 @@ fn class(event: &Event) -> Logsource<'_> {
             *place = if *own == hash { at } else { *place };
         }
     }
-    let part = |place: usize, name: &'static str| match event.field(place) {
-        Some((path, value)) if path == name => value.as_str(),
-        Some(_) => event.str(name),
-        None => None,
+    let part = |place: usize, name: &'static str| match event.name_at(place)? {
+        path if path == name => event.value_at(place)?.as_str(),
+        _ => event.str(name),
     };
     let [product, category, service] = places;
     Logsource {
@@ -298,8 +297,7 @@ impl<'r> Run<'r> {
         for (at, hash) in event.hashes().iter().enumerate() {
             let Some(known) = plan.field(*hash) else { continue };
             let Some(field) = compiled.atoms.fields.get(known.field as usize) else { continue };
-            let Some((path, value)) = event.field(at) else { continue };
-            if *field.name != *path {
+            if event.name_at(at) != Some(&*field.name) {
                 continue;
             }
             let keywords = field.keywords_read;
@@ -312,6 +310,7 @@ impl<'r> Run<'r> {
             let long = plan.search(known);
             let singles = known.singles.of(&plan.singles);
             if long.is_some() || known.short || !singles.is_empty() {
+                let value = event.value_at(at).unwrap_or(Value::Null);
                 (start, end) = write_lower(self.text, value);
                 let text = framed(self.text, start, end);
                 let mut found =
