@@ -88,7 +88,7 @@ fn start_logging(args: &Args) {
     let default = match args.command {
         Command::Run(_) => "info",
         // A bus that is only looked at warns of settings that are not meant for it.
-        Command::Rejected(_) => "error",
+        Command::Rejected(_) | Command::Sources(_) => "error",
         _ => "warn",
     };
     let filter = tracing_subscriber::EnvFilter::try_from_env("WATCHPOST_LOG")
