@@ -5,6 +5,7 @@
 //! that a listener writes, the [`Match`] that detection writes, the [`Alert`] that correlation
 //! writes, ids that are the same on every replay, and time.
 
+mod age;
 pub mod alert;
 pub mod ecs;
 mod event;
@@ -14,6 +15,7 @@ pub mod raw;
 mod summary;
 mod time;
 
+pub use age::AgeClock;
 pub use alert::{Alert, Evidence, Level, Match, MatchKind, MatchedField, RuleRef, Threat};
 pub use event::{Event, FIELDS_MAX, Value, path_hash};
 pub use json::ParseError;

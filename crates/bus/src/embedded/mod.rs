@@ -4,7 +4,7 @@
 //! and synced write batch over topics, offsets and state: that is what a commit is. The journal of
 //! the store makes it durable; its tables, of keys that only grow, are moved and dropped but never
 //! rewritten. The price is that each byte is written twice, to the journal and to a table; LZ4 on the
-//! entries takes more than that back on logs. `examples/append.rs` measures it against plain files.
+//! entries takes more than that back on logs. `benches` measures it against plain files.
 //!
 //! It refuses to share its folder with a second process, to acknowledge anything when the disk is
 //! nearly full, and to go on after a failed write.

@@ -22,6 +22,10 @@ use crate::{
     Batch, BusError, Gap, GapReason, Offset, Partition, PollLimits, Retention, StateVisitor, Topic,
 };
 
+/// So many offsets around a damage are tried one by one: a few of the largest entries of the
+/// smallest records, some seconds at most if a whole table is damaged.
+const SALVAGE_OFFSETS_MAX: u64 = 100_000;
+
 /// Tells how much of the disk is free.
 pub(super) type FreeBytes = Box<dyn Fn() -> std::io::Result<u64> + Send + Sync>;
 
@@ -238,7 +242,6 @@ impl Log {
         limits: &PollLimits,
         batch: &mut Batch,
     ) -> Result<Offset, BusError> {
-        let Log { topic, partition, .. } = *self;
         for guard in self.entries.range(keys::entry(from)..) {
             if batch.is_enough(limits) || from >= end {
                 return Ok(from);
@@ -246,34 +249,24 @@ impl Log {
             let (key, value) = match guard.into_inner() {
                 Ok(found) => found,
                 Err(error) if is_damage(&error) => {
+                    let what = format!("a block of the store: {error}");
                     // The key is unknown, so where the damage ends must be searched.
                     let next = next_readable(&self.entries, from, end)?;
-                    let what = format!("a block of the store: {error}");
-                    batch.push_gap(gap(self, from, next, what));
-                    return Ok(next);
+                    return Ok(match self.first_whole(from, next)? {
+                        Some((key, value)) => {
+                            self.take(&key, &value, from, end, &what, limits, batch).0
+                        }
+                        None => {
+                            batch.push_gap(gap(self, from, next, what));
+                            next
+                        }
+                    });
                 }
                 Err(error) => return Err(BusError::storage("reading records", error)),
             };
-            let (last, decoded) = read_entry(&key, &value, from);
-            let next = Offset(last.0 + 1);
-            if next > end {
-                // Written, and not acknowledged yet.
-                return Ok(from);
-            }
-            let read = decoded.and_then(|(header, value)| {
-                if header.first > from {
-                    let what = "entries are missing from the store".to_owned();
-                    batch.push_gap(gap(self, from, header.first, what));
-                }
-                header.read_into(value, (topic, partition), from, limits, batch)
-            });
-            match read {
-                Ok(reached) => from = reached,
-                Err(what) => {
-                    batch.push_gap(gap(self, from, next, what));
-                    from = next;
-                }
-            }
+            let missing = "entries are missing from the store";
+            let (reached, next) = self.take(&key, &value, from, end, missing, limits, batch);
+            from = reached;
             if from < next {
                 return Ok(from);
             }
@@ -285,9 +278,65 @@ impl Log {
         }
         Ok(from)
     }
+
+    /// Adds an entry's records, from the offset `from` on, to a batch. Returns where to go on, and
+    /// where the next entry begins. If the entry begins after `from`, what is between is missing,
+    /// and `missing` says why.
+    #[expect(clippy::too_many_arguments, reason = "it is the middle of the loop above")]
+    fn take(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        from: Offset,
+        end: Offset,
+        missing: &str,
+        limits: &PollLimits,
+        batch: &mut Batch,
+    ) -> (Offset, Offset) {
+        let (last, decoded) = read_entry(key, value, from);
+        let next = Offset(last.0 + 1);
+        if next > end {
+            // Written, and not acknowledged yet.
+            return (from, next);
+        }
+        let read = decoded.and_then(|(header, value)| {
+            if header.first > from {
+                batch.push_gap(gap(self, from, header.first, missing.to_owned()));
+            }
+            header.read_into(value, (self.topic, self.partition), from, limits, batch)
+        });
+        match read {
+            Ok(reached) => (reached, next),
+            Err(what) => {
+                batch.push_gap(gap(self, from, next, what));
+                (next, next)
+            }
+        }
+    }
+
+    /// The first entry that ends at or after `from` and before `next` and can be read by itself. A
+    /// range of the store looks some entries ahead of the one that it gives, and fails for them too,
+    /// so before the damage there are mostly some that are whole.
+    fn first_whole(
+        &self,
+        from: Offset,
+        next: Offset,
+    ) -> Result<Option<([u8; 8], fjall::Slice)>, BusError> {
+        for offset in from.0..next.0.min(from.0.saturating_add(SALVAGE_OFFSETS_MAX)) {
+            let key = keys::entry(Offset(offset));
+            match self.entries.get(key) {
+                Ok(Some(value)) => return Ok(Some((key, value))),
+                Ok(None) => {}
+                Err(error) if is_damage(&error) => {}
+                Err(error) => return Err(BusError::storage("reading records", error)),
+            }
+        }
+        Ok(None)
+    }
 }
 
-/// The smallest offset above `from`, which is damaged, at which reading works again, or `end`.
+/// The smallest offset above `from`, at or soon after which is damage, at which reading works again,
+/// or `end`.
 fn next_readable(entries: &Keyspace, from: Offset, end: Offset) -> Result<Offset, BusError> {
     let is_readable = |offset: u64| match entries.range(keys::entry(Offset(offset))..).next() {
         None => Ok(true),
