@@ -5,6 +5,7 @@
 //! [`BusError::Full`].
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use rdkafka::statistics::Statistics;
 
 use crate::Settings;
 use crate::client::{Events, lock};
-use crate::error::{bus_error, is_too_large, reason, too_large};
+use crate::error::{bus_error, is_too_large, too_large};
 use crate::topics::Names;
 
 const DOING: &str = "appending";
@@ -90,7 +91,15 @@ impl Appends {
         let (sender, receiver) = std::sync::mpsc::sync_channel(1);
         let done = move |records, result| drop(sender.send((records, result)));
         self.send(topic, std::mem::take(records), Box::new(done));
-        let (returned, result) = receiver.recv().map_err(|_| BusError::Closed)?;
+        let (returned, result) = loop {
+            match receiver.recv_timeout(self.settings.request_timeout) {
+                Ok(end) => break end,
+                // One that is cut off is replaced for those who come after; what it has is answered
+                // when its time is over.
+                Err(RecvTimeoutError::Timeout) => drop(self.producer()?),
+                Err(RecvTimeoutError::Disconnected) => return Err(BusError::Closed),
+            }
+        };
         *records = returned;
         result.inspect_err(backend::count_refused)
     }
@@ -137,7 +146,7 @@ impl Appends {
     fn producer(&self) -> Result<Arc<ThreadedProducer<Reports>>, BusError> {
         let mut producer = lock(&self.producer);
         let fatal = producer.client().fatal_error();
-        if fatal.is_some() || producer.client().context().0.is_cut_off() {
+        if fatal.is_some() || producer.context().0.is_cut_off() {
             tracing::warn!(?fatal, "the producer of appends is of no use any more and made anew");
             let old = std::mem::replace(&mut *producer, Arc::new(make(&self.settings)?));
             let mut replaced = lock(&self.replaced);
@@ -312,7 +321,10 @@ impl ProducerContext for Reports {
                 // The library knows no more than that it took too long; the trouble before says why.
                 Some(RDKafkaErrorCode::MessageTimedOut) => BusError::Unavailable {
                     doing: DOING,
-                    reason: self.0.take_trouble().map_or_else(|| reason(error), |(_, why)| why),
+                    reason: self.0.take_trouble().map_or_else(
+                        || format!("no broker took a record of {}; is the topic there, and its brokers?", message.topic()),
+                        |(_, why)| why,
+                    ),
                 },
                 _ => bus_error(DOING, error),
             });

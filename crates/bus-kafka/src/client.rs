@@ -146,9 +146,10 @@ impl Events {
         lock(&self.trouble).take()
     }
 
-    /// Whether the client knows no broker any more, and so will never reach one. It forgets them
-    /// when a cluster tells, on its way back from an absence, that it has none, and does not always
-    /// begin again with those of the configuration.
+    /// Whether the client knows no broker any more, and so will never reach one. It forgets all of
+    /// them when a cluster of one broker answers, on its way back from an absence, that it has none,
+    /// and then does not always begin again with those of the configuration (librdkafka's issue
+    /// 5301). The way out is a new client.
     pub(crate) fn is_cut_off(&self) -> bool {
         self.alone.load(Ordering::Relaxed) >= ALONE_MAX
     }

@@ -36,6 +36,9 @@ const READING_OFFSETS: &str = "reading our offsets";
 /// How long a wait for the client is cut into, so that a closed bus is noticed.
 const SLICE: Duration = Duration::from_millis(100);
 
+/// How long it takes at most, as a rule, until a transaction that is just ending has ended.
+const DECIDED_SOON: Duration = Duration::from_secs(1);
+
 /// A client that fails so often in a row may have lost its brokers for good.
 const FAILURES_MAX: u32 = 5;
 
@@ -56,14 +59,14 @@ pub(crate) struct KafkaConsumer {
     /// Our place among the members of this process.
     place: usize,
     /// `None` while another process has our place, and until `rejoin_at`.
-    client: Option<BaseConsumer<Membership>>,
+    client: Option<Arc<BaseConsumer<Membership>>>,
     rejoin_at: Instant,
-    producer: Option<BaseProducer<Events>>,
+    producer: Option<Arc<BaseProducer<Events>>>,
     assignment: Vec<(Topic, Partition)>,
     positions: Positions,
     gaps: Vec<Gap>,
     /// Taken when the assignment was told.
-    generation: Option<ConsumerGroupMetadata>,
+    generation: Option<Arc<ConsumerGroupMetadata>>,
     /// Whether what the caller has, or the client will bring next, may not follow from what is
     /// committed. Nothing is committed until it begins anew.
     is_astray: bool,
@@ -89,7 +92,7 @@ impl KafkaConsumer {
             group: group.to_owned(),
             topics: topics.to_vec(),
             place,
-            client: Some(client),
+            client: Some(Arc::new(client)),
             rejoin_at: Instant::now(),
             producer: None,
             assignment: Vec::new(),
@@ -137,7 +140,7 @@ impl KafkaConsumer {
 
     /// Our membership in the group, if we have one now.
     fn membership(&self) -> Result<&BaseConsumer<Membership>, BusError> {
-        self.client.as_ref().ok_or_else(|| BusError::Fenced { group: self.group.clone() })
+        self.client.as_deref().ok_or_else(|| BusError::Fenced { group: self.group.clone() })
     }
 
     /// Whether the group dealt anew and that is not taken over yet.
@@ -148,6 +151,7 @@ impl KafkaConsumer {
     /// Gives up a membership that cannot be used any more, and joins anew after a while.
     fn give_up(&mut self, pause: Duration) {
         self.client = None;
+        self.producer = None;
         self.rejoin_at = Instant::now() + pause;
         self.failures = 0;
         self.assignment.clear();
@@ -164,7 +168,7 @@ impl KafkaConsumer {
         let mut dealt = lock(&client.context().dealt);
         if !dealt.is_new && !self.is_astray {
             // The partitions that we had all the time, in a new generation.
-            let generation = dealt.generation.take();
+            let generation = dealt.generation.take().map(Arc::new);
             drop(dealt);
             self.generation = generation.or(self.generation.take());
             return Ok(false);
@@ -172,7 +176,7 @@ impl KafkaConsumer {
         drop(dealt);
         self.begin_anew()?;
         let mut dealt = lock(&self.membership()?.context().dealt);
-        let generation = dealt.generation.take();
+        let generation = dealt.generation.take().map(Arc::new);
         dealt.is_new = false;
         drop(dealt);
         self.generation = generation.or(self.generation.take());
@@ -239,26 +243,33 @@ impl KafkaConsumer {
     /// What the group committed. If that is being decided just now, it waits for it: a transaction
     /// of ours is ended, another's is soon over or ended by the cluster.
     fn committed(&mut self) -> Result<TopicPartitionList, BusError> {
-        let settings = &self.shared.settings;
-        let timeout = settings.request_timeout;
-        let deadline = Instant::now() + settings.transaction_timeout * 2 + timeout;
+        let shared = Arc::clone(&self.shared);
+        let timeout = shared.settings.request_timeout;
+        let deadline = Instant::now() + shared.settings.transaction_timeout * 2 + timeout;
         let all = self.assignment.iter().map(|place| (*place, rdkafka::Offset::Invalid));
-        let asked = list(&self.shared.names, all)?;
+        let asked = list(&shared.names, all)?;
+        let mut patience = DECIDED_SOON.min(timeout);
         loop {
-            self.shared.check_open()?;
-            let told = self
-                .membership()?
-                .committed_offsets(asked.clone(), timeout)
-                .map_err(|error| bus_error(READING_OFFSETS, &error))?;
-            let failed = told.elements().iter().find_map(|element| element.error().err());
-            let Some(error) = failed else { return Ok(told) };
-            let is_open =
-                error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnstableOffsetCommit);
-            if !is_open || Instant::now() >= deadline {
+            shared.check_open()?;
+            let told = self.membership()?.committed_offsets(asked.clone(), patience);
+            let told = told.and_then(|told| {
+                let failed = told.elements().iter().find_map(|element| element.error().err());
+                failed.map_or(Ok(told), Err)
+            });
+            let error = match told {
+                Ok(told) => return Ok(told),
+                Err(error) => error,
+            };
+            // While it is undecided, the client asks again until the time is over.
+            let is_undecided = matches!(
+                error.rdkafka_error_code(),
+                Some(RDKafkaErrorCode::OperationTimedOut | RDKafkaErrorCode::UnstableOffsetCommit)
+            );
+            if !is_undecided || Instant::now() >= deadline {
                 return Err(bus_error(READING_OFFSETS, &error));
             }
             self.settle();
-            std::thread::sleep(AGAIN);
+            patience = timeout;
         }
     }
 
@@ -396,7 +407,7 @@ impl KafkaConsumer {
 
     /// The transactional producer, made when it is first needed. Making it ends what an earlier one
     /// under our name left unfinished.
-    fn producer(&mut self) -> Result<&BaseProducer<Events>, BusError> {
+    fn producer(&mut self) -> Result<&Arc<BaseProducer<Events>>, BusError> {
         const DOING: &str = "beginning transactions";
         if self.producer.is_none() {
             let settings = &self.shared.settings;
@@ -414,7 +425,7 @@ impl KafkaConsumer {
             producer
                 .init_transactions(settings.connect_timeout)
                 .map_err(|error| bus_error(DOING, &error))?;
-            self.producer = Some(producer);
+            self.producer = Some(Arc::new(producer));
         }
         Ok(self.producer.as_ref().expect("it was just made"))
     }
@@ -424,9 +435,8 @@ impl KafkaConsumer {
         let turn = self.turn;
         let shared = Arc::clone(&self.shared);
         let state_topic = state_name(&shared.settings.prefix, &self.group);
-        self.producer().map_err(Aborted::Bus)?;
-        let producer = self.producer.as_ref().expect("it was just made");
-        let generation = self.generation.as_ref().ok_or(Aborted::Fenced)?;
+        let producer = Arc::clone(self.producer().map_err(Aborted::Bus)?);
+        let generation = self.generation.clone().ok_or(Aborted::Fenced)?;
         producer.context().take_undelivered();
         producer.begin_transaction().map_err(Aborted::Client)?;
         for topic in Topic::ALL {
@@ -449,9 +459,14 @@ impl KafkaConsumer {
         if offsets.count() > 0 {
             let timeout = shared.settings.request_timeout;
             let deadline = Instant::now() + shared.settings.transaction_timeout;
-            retried(deadline, || {
-                producer.send_offsets_to_transaction(offsets, generation, timeout)
-            })?;
+            let (offsets, patience) = (offsets.clone(), timeout * 2);
+            let sending = Arc::clone(&producer);
+            let sent = bounded(patience, move || {
+                retried(deadline, || {
+                    sending.send_offsets_to_transaction(&offsets, &generation, timeout)
+                })
+            });
+            sent.unwrap_or(Err(Aborted::Silent))?;
         }
         fail_point!("kafka-before-commit", |_| std::process::abort());
         // It may be done although its answer is lost; the client asks again until it knows.
@@ -472,6 +487,11 @@ impl KafkaConsumer {
         let (error, topic) = match aborted {
             Aborted::Bus(error) => return error,
             Aborted::Fenced => return BusError::Fenced { group: self.group.clone() },
+            Aborted::Silent => {
+                // What became of it is settled by the next producer under our name.
+                self.give_up(Duration::ZERO);
+                return no_answer();
+            }
             Aborted::Client(error) => (error, None),
             Aborted::Undelivered(error, topic) => (error, Some(topic)),
         };
@@ -558,9 +578,17 @@ impl KafkaConsumer {
 
     /// Commits offsets that nothing else belongs to: the group's own fencing is enough.
     fn commit_offsets(&mut self, offsets: &TopicPartitionList) -> Result<(), BusError> {
-        let Err(error) = self.membership()?.commit(offsets, CommitMode::Sync) else {
-            return Ok(());
+        let Some(client) = self.client.clone() else {
+            return Err(BusError::Fenced { group: self.group.clone() });
         };
+        let offsets = offsets.clone();
+        let timeout = self.shared.settings.request_timeout * 2;
+        let committed = bounded(timeout, move || client.commit(&offsets, CommitMode::Sync));
+        let Some(committed) = committed else {
+            self.give_up(Duration::ZERO);
+            return Err(no_answer());
+        };
+        let Err(error) = committed else { return Ok(()) };
         if is_fenced(&error) {
             self.is_astray = true;
             return Err(BusError::Fenced { group: self.group.clone() });
@@ -583,7 +611,7 @@ impl KafkaConsumer {
                     continue;
                 }
                 let joined = Self::client(&self.shared, &self.group, &self.topics, self.place)?;
-                self.client = Some(joined);
+                self.client = Some(Arc::new(joined));
             }
             self.look_after_clients();
             if self.client.is_none() {
@@ -663,6 +691,8 @@ impl KafkaConsumer {
                 Ok(())
             }
             Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => {
+                // If it is made anew, our position in the old one means nothing.
+                self.is_astray = true;
                 Err(bus_error(POLLING, error))
             }
             Some(code) if is_denied(code) => Err(bus_error(POLLING, error)),
@@ -738,6 +768,31 @@ enum Aborted {
     Client(KafkaError),
     /// With a record for this topic.
     Undelivered(KafkaError, String),
+    /// No broker answers, and the client does not come back.
+    Silent,
+}
+
+/// Makes a call that has no limit of time of its own: a client that has lost all brokers would wait
+/// for ever. After the time it is left behind, in its thread; the client it has is given up.
+fn bounded<T: Send + 'static>(
+    timeout: Duration,
+    call: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let (done, is_done) = std::sync::mpsc::sync_channel(1);
+    let spawned = std::thread::Builder::new().name("kafka-call".to_owned()).spawn(move || {
+        // Nobody waits any more if it took too long.
+        done.send(call()).ok();
+    });
+    if let Err(error) = spawned {
+        tracing::error!(%error, "no thread for a call to Kafka");
+        return None;
+    }
+    is_done.recv_timeout(timeout).ok()
+}
+
+fn no_answer() -> BusError {
+    let reason = "no broker answers; a new client is made".to_owned();
+    BusError::Unavailable { doing: COMMITTING, reason }
 }
 
 /// Calls until the client says that calling again is of no use.

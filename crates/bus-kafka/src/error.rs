@@ -72,7 +72,7 @@ pub(crate) fn is_fenced(error: &KafkaError) -> bool {
 }
 
 /// What a person can do something with.
-pub(crate) fn reason(error: &KafkaError) -> String {
+fn reason(error: &KafkaError) -> String {
     match error.rdkafka_error_code() {
         Some(RDKafkaErrorCode::FencedInstanceId) => {
             "another process runs under the same instance name; give each copy its own".to_owned()
