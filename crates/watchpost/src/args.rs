@@ -135,7 +135,7 @@ pub(crate) struct BusCopyArgs {
     /// Begin without the state of correlations: needed where the number of partitions changes
     #[arg(long)]
     pub(crate) drop_state: bool,
-    /// The configuration file, whose table [kafka] says how to connect
+    /// The configuration file, whose table `kafka` says how to connect
     #[arg(long, value_name = "FILE", env = "WATCHPOST_CONFIG")]
     pub(crate) config: Option<PathBuf>,
     /// The data folder
@@ -446,7 +446,7 @@ pub(crate) struct RejectedOn {
     /// A Kafka cluster: kafka://host:port,host:port; the data folder names the index's copy
     #[arg(long, value_name = "URL")]
     pub(crate) bus: Option<String>,
-    /// The configuration file, whose table [kafka] says how to connect
+    /// The configuration file, whose table `kafka` says how to connect
     #[arg(long, value_name = "FILE", env = "WATCHPOST_CONFIG")]
     pub(crate) config: Option<PathBuf>,
     /// Ask a running server, whatever data folder is named; the token is taken from WATCHPOST_TOKEN

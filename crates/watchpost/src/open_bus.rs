@@ -75,7 +75,7 @@ fn open_kafka(config: &Config) -> Result<OpenBus, EngineError> {
     Ok(OpenBus { bus: Arc::new(bus), log_id, index_group: format!("indexing.{instance}") })
 }
 
-/// The cluster's settings: the address says where it is, the table `[kafka]` all else.
+/// The cluster's settings: the address says where it is, the configuration all else.
 pub(crate) fn kafka_settings(config: &Config) -> Result<Settings, EngineError> {
     let table = &config.kafka;
     let mut settings = Settings::from_url(&config.bus.url).map_err(BusFault::from)?;

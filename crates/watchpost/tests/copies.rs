@@ -7,11 +7,11 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::Child;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use common::{Server, TestBus, run, stderr, stdout};
+use common::{Server, TestBus, log_file, run, stderr, stdout};
 use serde_json::Value;
 
 /// A rule of one event, built in: a path that leaves the web server's folder.
@@ -33,11 +33,10 @@ struct Copy {
 
 impl Copy {
     fn start(stage: &'static str, data: PathBuf, bus: &TestBus, log: &Path) -> Copy {
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
         let mut environment = bus.environment();
         // So that the test is not all waiting.
         environment.push(("WATCHPOST_KAFKA_SESSION_SECONDS", "6"));
-        let child = Server::spawn(&data, &["--stages", stage], &environment, Stdio::from(log));
+        let child = Server::spawn(&data, &["--stages", stage], &environment, log_file(log));
         Copy { stage, data, child }
     }
 
@@ -62,34 +61,6 @@ fn event(number: u64) -> String {
         number % 60,
         number % 7
     )
-}
-
-fn status(server: &Server) -> Value {
-    let (status, body) = server.get("/api/v1/status");
-    assert_eq!(status, 200, "{body}");
-    serde_json::from_str(&body).unwrap()
-}
-
-fn wait_until_caught_up(server: &Server) {
-    let until = Instant::now() + CATCH_UP_MAX;
-    let mut quiet = 0;
-    while quiet < 2 {
-        let answer = status(server);
-        let lags = answer["lag"].as_array().unwrap();
-        quiet = if lags.iter().all(|lag| lag["records"] == 0) { quiet + 1 } else { 0 };
-        assert!(Instant::now() < until, "the stages do not catch up: {answer}");
-        std::thread::sleep(Duration::from_millis(300));
-    }
-}
-
-fn documents(server: &Server, kind: &str) -> Vec<Value> {
-    let path = format!("/api/v1/search?since=all&limit=10000&kind={kind}&q=");
-    let (status, body) = server.get(&path);
-    assert_eq!(status, 200, "{body}");
-    let mut answer: Value = serde_json::from_str(&body).unwrap();
-    let Value::Array(hits) = answer["hits"].take() else { panic!("no hits: {body}") };
-    assert_eq!(answer["total"].as_u64(), Some(hits.len() as u64), "one page has all");
-    hits
 }
 
 #[test]
@@ -147,15 +118,15 @@ fn copies_that_come_and_go_under_load_lose_and_double_nothing() {
     println!("{sent} events");
 
     for server in &edges {
-        wait_until_caught_up(server);
+        server.catch_up(CATCH_UP_MAX);
         let mut numbers: BTreeMap<String, u32> = BTreeMap::new();
-        for document in documents(server, "events") {
+        for document in server.documents("events") {
             let number = document["labels"]["number"].as_str().unwrap().to_owned();
             *numbers.entry(number).or_default() += 1;
         }
         assert!(numbers.values().all(|count| *count == 1), "an event is there twice");
         assert_eq!(numbers.len() as u64, sent);
-        let alerts = documents(server, "alerts");
+        let alerts = server.documents("alerts");
         let of_rule = alerts.iter().filter(|alert| alert["rule"]["id"] == PATH_TRAVERSAL);
         assert_eq!(of_rule.count() as u64, sent.div_ceil(5), "one alert for each fifth event");
         let (code, ledger) = server.get("/api/v1/ledger");
@@ -178,7 +149,7 @@ fn a_bus_is_copied_and_the_engine_goes_on_with_it() {
     let server = Server::start(&data);
     let (code, answer) = server.post("/ingest/shop.access", before.join("\n").as_bytes());
     assert_eq!(code, 200, "{answer}");
-    wait_until_caught_up(&server);
+    server.catch_up(CATCH_UP_MAX);
     server.kill();
 
     let copy = |to: &str| {
@@ -202,15 +173,15 @@ fn a_bus_is_copied_and_the_engine_goes_on_with_it() {
     let after: Vec<String> = (200..300).map(event).collect();
     let (code, answer) = server.post("/ingest/shop.access", after.join("\n").as_bytes());
     assert_eq!(code, 200, "{answer}");
-    wait_until_caught_up(&server);
+    server.catch_up(CATCH_UP_MAX);
     let mut numbers = BTreeMap::new();
-    for document in documents(&server, "events") {
+    for document in server.documents("events") {
         let number = document["labels"]["number"].as_str().unwrap().to_owned();
         *numbers.entry(number).or_insert(0) += 1;
     }
     assert_eq!(numbers.len(), 300);
     assert!(numbers.values().all(|count| *count == 1), "an event is there twice: {numbers:?}");
-    assert_eq!(documents(&server, "alerts").len(), 60);
+    assert_eq!(server.documents("alerts").len(), 60);
     server.kill();
     let nothing = run(&["bus", "copy", "--from", "embedded", "--to", "embedded"]);
     assert!(stderr(&nothing).contains("the same bus"), "{}", stderr(&nothing));

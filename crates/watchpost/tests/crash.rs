@@ -35,7 +35,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use common::{Server, TestBus, encode};
+use common::{Server, TestBus, encode, free_port, log_file};
 use serde_json::Value;
 
 /// Writers over HTTP.
@@ -261,10 +261,6 @@ struct Engine {
     syslog: u16,
 }
 
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 fn spawn(data: &Path, log: &Path, bus: &TestBus) -> (Child, u16) {
     spawn_with(data, log, bus, "")
 }
@@ -272,12 +268,11 @@ fn spawn(data: &Path, log: &Path, bus: &TestBus) -> (Child, u16) {
 /// A process that ends at an instant.
 fn spawn_with(data: &Path, log: &Path, bus: &TestBus, failpoints: &str) -> (Child, u16) {
     let syslog = free_port();
-    let log = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
     let address = format!("127.0.0.1:{syslog}");
     let mut environment = bus.environment();
     environment.push(("WATCHPOST_SYSLOG_TCP", &address));
     environment.push(("FAILPOINTS", failpoints));
-    (Server::spawn(data, &[], &environment, Stdio::from(log)), syslog)
+    (Server::spawn(data, &[], &environment, log_file(log)), syslog)
 }
 
 fn start(data: &Path, log: &Path, bus: &TestBus, now: &Now) -> Engine {
@@ -328,47 +323,6 @@ impl Writers {
     }
 }
 
-/// Waits until no stage has anything left to do.
-fn catch_up(server: &Server) -> Value {
-    let until = Instant::now() + CATCH_UP_MAX;
-    let mut quiet = 0;
-    loop {
-        let (status, body) = server.get("/api/v1/status");
-        assert_eq!(status, 200, "{body}");
-        let answer: Value = serde_json::from_str(&body).unwrap();
-        let lags = answer["lag"].as_array().unwrap();
-        // Twice, since a stage may have written between two of the numbers.
-        quiet = if lags.iter().all(|lag| lag["records"] == 0) { quiet + 1 } else { 0 };
-        if quiet == 2 {
-            assert_eq!(answer["problems"], serde_json::json!([]));
-            return answer;
-        }
-        assert!(Instant::now() < until, "the stages do not catch up: {body}");
-        std::thread::sleep(Duration::from_millis(200));
-    }
-}
-
-/// All documents of a kind, page by page.
-fn documents(server: &Server, kind: &str) -> Vec<Value> {
-    let mut all = Vec::new();
-    let mut path = format!("/api/v1/search?since=all&limit=5000&kind={kind}&q=");
-    loop {
-        let (status, body) = server.get(&path);
-        assert_eq!(status, 200, "{body}");
-        let mut answer: Value = serde_json::from_str(&body).unwrap();
-        assert_eq!(answer["partial"], serde_json::json!([]));
-        let Value::Array(hits) = answer["hits"].take() else { panic!("no hits: {body}") };
-        all.extend(hits);
-        match answer["next"].as_str() {
-            Some(next) => path = next.to_owned(),
-            None => {
-                assert_eq!(answer["total"].as_u64(), Some(all.len() as u64), "pages lose hits");
-                return all;
-            }
-        }
-    }
-}
-
 fn text<'a>(document: &'a Value, pointer: &str) -> &'a str {
     document.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
@@ -387,9 +341,10 @@ fn seconds(document: &Value) -> i64 {
 
 /// Holds what is indexed against what was sent, and the alerts against what is indexed.
 fn check(server: &Server, bus: &TestBus, batches: &[Sent], messages: &[String]) {
-    let status = catch_up(server);
-    let events = documents(server, "events");
-    let alerts = documents(server, "alerts");
+    let status = server.catch_up(CATCH_UP_MAX);
+    assert_eq!(status["problems"], serde_json::json!([]));
+    let events = server.documents("events");
+    let alerts = server.documents("alerts");
     let topic = |name: &str| {
         let topics = status["topics"].as_array().unwrap();
         let topic = topics.iter().find(|topic| topic["topic"] == name).unwrap();

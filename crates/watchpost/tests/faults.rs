@@ -8,11 +8,7 @@
 //! Some faults need what not every machine has: a file system of our own to fill up (root), a faked
 //! clock (Debian's `faketime`), a Kafka broker to kill (`WATCHPOST_TEST_KAFKA` allows it).
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test fails by panicking, and tells"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod common;
 
@@ -41,7 +37,7 @@ const RESERVE_BYTES: u64 = 512 * 1024 * 1024;
 
 /// A data folder, its log, and what is known of the events that were sent to it.
 struct Bench {
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     data: PathBuf,
     log: PathBuf,
     next: u64,
@@ -52,7 +48,7 @@ impl Bench {
     fn new() -> Bench {
         let folder = tempfile::tempdir().unwrap();
         let (data, log) = (folder.path().join("data"), folder.path().join("log"));
-        Bench { _folder: folder, data, log, next: 0, acknowledged: BTreeSet::new() }
+        Bench { folder, data, log, next: 0, acknowledged: BTreeSet::new() }
     }
 
     fn start(&self, args: &[&str], environment: &[(&str, &str)]) -> Server {
@@ -102,7 +98,6 @@ impl Bench {
         }
         let missing: Vec<&u64> =
             self.acknowledged.difference(&found).filter(|number| !lost.contains(number)).collect();
-        self.said();
         assert!(missing.is_empty(), "acknowledged and not there: {missing:?}");
         let said = self.said();
         assert!(!said.contains("panicked"), "{said}");
@@ -110,9 +105,6 @@ impl Bench {
     }
 
     fn said(&self) -> String {
-        if std::env::var_os("KEEP").is_some() {
-            std::fs::copy(&self.log, "/tmp/faults.log").ok();
-        }
         std::fs::read_to_string(&self.log).unwrap()
     }
 }
@@ -153,6 +145,17 @@ fn wait_until(what: &str, within: Duration, mut is_so: impl FnMut() -> bool) {
     }
 }
 
+/// A program that only root may run, if we are root or may become so without a password.
+fn as_root(program: &str) -> Command {
+    let id = Command::new("id").arg("-u").output();
+    if id.is_ok_and(|id| id.stdout == b"0\n") {
+        return Command::new(program);
+    }
+    let mut command = Command::new("sudo");
+    command.args(["-n", program]);
+    command
+}
+
 /// A file system in memory, of its own size.
 struct SmallDisk(PathBuf);
 
@@ -160,7 +163,7 @@ impl SmallDisk {
     fn mount(path: &Path, bytes: u64) -> Option<SmallDisk> {
         std::fs::create_dir_all(path).unwrap();
         let size = format!("size={bytes}");
-        let mut mount = Command::new("mount");
+        let mut mount = as_root("mount");
         mount.args(["-t", "tmpfs", "-o", &size, "watchpost-test"]).arg(path);
         match mount.output() {
             Ok(done) if done.status.success() => Some(SmallDisk(path.to_owned())),
@@ -192,19 +195,19 @@ impl SmallDisk {
 impl Drop for SmallDisk {
     fn drop(&mut self) {
         // The process that used it may not be gone to the last.
-        Command::new("umount").arg("-l").arg(&self.0).status().ok();
+        as_root("umount").arg("-l").arg(&self.0).status().ok();
     }
 }
 
 #[test]
 fn a_full_disk_refuses_and_recovers_by_itself() {
-    let mut bench = Bench::new();
-    bench.data = bench._folder.path().join("disk/data");
     const SPARE_BYTES: u64 = 160 * 1024 * 1024;
-    let root = bench._folder.path().join("disk");
+    let mut bench = Bench::new();
+    bench.data = bench.folder.path().join("disk/data");
+    let root = bench.folder.path().join("disk");
     let Some(disk) = SmallDisk::mount(&root, RESERVE_BYTES + SPARE_BYTES) else { return };
     let server = bench.start(&[], &[]);
-    disk.fill("ballast", SPARE_BYTES - 48 * 1024 * 1024);
+    disk.fill("ballast", SPARE_BYTES - 24 * 1024 * 1024);
     let mut posts = 0;
     let refused = loop {
         let answer = bench.post(&server, 20, 50_000);
@@ -218,8 +221,8 @@ fn a_full_disk_refuses_and_recovers_by_itself() {
     assert!(posts > 0);
     let check_refused = |answer: &Answer| {
         assert_eq!((answer.status, answer.retry_after), (503, Some(30)), "{answer:?}");
-        let names = answer.body.contains(bench_disk(&root)) && answer.body.contains("are free");
-        assert!(names, "{answer:?}");
+        let named = root.to_str().unwrap();
+        assert!(answer.body.contains(named) && answer.body.contains("are free"), "{answer:?}");
     };
     check_refused(&refused);
     let ready = server.get("/readyz");
@@ -254,10 +257,6 @@ fn a_full_disk_refuses_and_recovers_by_itself() {
         bench.post(&server, 5, 100).status == 200
     });
     bench.check(&server);
-}
-
-fn bench_disk(root: &Path) -> &str {
-    root.to_str().unwrap()
 }
 
 /// The newest journal of the embedded log, and where what was written to it ends.
@@ -379,9 +378,10 @@ fn faketime() -> Option<PathBuf> {
 /// not by a process that starts with the wrong clock, and what comes in meanwhile is kept.
 #[test]
 fn a_clock_that_jumps_removes_nothing() {
+    const RETIRED: &str = "watchpost_bus_retired_records_total";
     let Some(library) = faketime() else { return };
     let mut bench = Bench::new();
-    let clock = bench._folder.path().join("clock");
+    let clock = bench.folder.path().join("clock");
     let set = |offset: &str| std::fs::write(&clock, offset).unwrap();
     set("+0");
     let environment = [
@@ -394,28 +394,29 @@ fn a_clock_that_jumps_removes_nothing() {
         ("NO_FAKE_STAT", "1"),
         ("WATCHPOST_INDEX_DAYS", "30"),
     ];
-    let year = |server: &Server| server.json("/api/v1/status")["time"].to_string();
+    let started = Instant::now();
     let server = bench.start(&[], &environment);
     bench.post_well(&server, 30, 100);
     bench.check(&server);
-    println!("{}", year(&server));
     set("+400d");
     // Retention by age is applied every half minute.
-    std::thread::sleep(Duration::from_secs(16));
+    std::thread::sleep(Duration::from_secs(32).saturating_sub(started.elapsed()));
     bench.post_well(&server, 30, 100);
-    std::thread::sleep(Duration::from_secs(16));
     bench.check(&server);
-    println!("{}", year(&server));
+    assert_eq!(server.metric(RETIRED), 0.0);
     server.kill();
     for offset in ["+400d", "-400d", "+0"] {
         set(offset);
         let server = bench.start(&[], &environment);
+        // The index looks for old partitions when nothing else is to be done.
+        std::thread::sleep(Duration::from_secs(1));
         bench.post_well(&server, 30, 100);
         bench.check(&server);
-        assert_eq!(server.metric("watchpost_bus_retired_records_total"), 0.0);
         server.kill();
     }
-    assert!(!bench.said().contains("dropped an index partition"), "{}", bench.said());
+    let said = bench.said();
+    assert!(said.contains("the clock is far from where it was"), "is the time faked? {said}");
+    assert!(!said.contains("dropped an index partition"), "{said}");
 }
 
 /// So many connections that send half of something and no more.
@@ -544,7 +545,7 @@ fn an_index_that_stands_still_holds_senders_back() {
         assert!(matches!(stalled.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{stalled}");
         senders.push(stream);
     }
-    for _ in 0..3 {
+    for _ in 0..2 {
         assert_eq!(bench.post(&server, 1000, 1000).status, 429);
     }
     let after = resident_bytes(&server);
