@@ -26,13 +26,6 @@ static WAITING: LazyLock<IntGaugeVec> = LazyLock::new(|| {
         &["client"],
     )
 });
-static LAG: LazyLock<IntGaugeVec> = LazyLock::new(|| {
-    gauges(
-        "watchpost_kafka_consumer_lag",
-        "Offsets between a consumer and the end of its partition.",
-        &["client", "topic", "partition"],
-    )
-});
 static REBALANCES: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     gauges(
         "watchpost_kafka_rebalances",
@@ -58,12 +51,6 @@ pub(crate) fn export(statistics: &Statistics) {
         ];
         for (kind, count) in kinds {
             BROKER_ERRORS.with_label_values(&[client, name, kind]).set(gauge(count));
-        }
-    }
-    for topic in statistics.topics.values() {
-        for partition in topic.partitions.values().filter(|partition| partition.consumer_lag >= 0) {
-            let number = partition.partition.to_string();
-            LAG.with_label_values(&[client, &topic.topic, &number]).set(partition.consumer_lag);
         }
     }
     if let Some(group) = &statistics.cgrp {

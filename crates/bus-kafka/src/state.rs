@@ -72,7 +72,7 @@ impl State {
     ) -> Result<(), BusError> {
         let started = Instant::now();
         let uncommitted: BaseConsumer<Events> = settings
-            .reader("state-end", "state-end")
+            .reader("state-end", &format!("{}state-reader", settings.prefix))
             .set("isolation.level", "read_uncommitted")
             .create_with_context(Events::default())
             .map_err(|error| bus_error(DOING, &error))?;
