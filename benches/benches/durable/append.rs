@@ -38,8 +38,12 @@ pub(crate) fn run(setting: &Setting) -> Result<(), Fault> {
         "{:>7} {:>7} {:>7} | {:>8} | {:>8} {:>6} | {:>8} {:>6} | {:>8} {:>6}",
         "record", "append", "kind", "floor", "lz4", "", "none", "", "kafka", ""
     );
-    for random in [false, true] {
-        for (record_bytes, records) in LOADS {
+    let only: usize = number("LOAD", usize::MAX)?;
+    for (kind, random) in [("lines", false), ("random", true)] {
+        for (index, (record_bytes, records)) in LOADS.into_iter().enumerate() {
+            if only != usize::MAX && only != index {
+                continue;
+            }
             let load = Load { record_bytes, records, random, time };
             let folder = || emptied(setting.folder.join("append"));
             let mut speeds: [Vec<f64>; 4] = Default::default();
@@ -53,9 +57,8 @@ pub(crate) fn run(setting: &Setting) -> Result<(), Fault> {
             }
             folder()?;
             let [floor, others @ ..] = speeds.map(|speeds| best(&speeds));
-            let kind = if random { "random" } else { "lines" };
             print!("{record_bytes:>7} {records:>7} {kind:>7} | {floor:>8.1}");
-            for speed in others {
+            for speed in others.into_iter().filter(|speed| *speed > 0.0) {
                 print!(" | {speed:>8.1} {:>5.0}%", 100.0 * speed / floor);
             }
             println!();

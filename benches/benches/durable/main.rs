@@ -20,6 +20,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+type Section = fn(&Setting) -> Result<(), Fault>;
+
 /// Any error, from any thread.
 type Fault = Box<dyn Error + Send + Sync>;
 
@@ -59,7 +61,7 @@ fn main() -> Result<(), Fault> {
     if setting.kafka.is_none() {
         println!("WATCHPOST_TEST_KAFKA names no broker, so without Kafka");
     }
-    let sections: [(&str, fn(&Setting) -> Result<(), Fault>); 3] =
+    let sections: [(&str, Section); 3] =
         [("append", append::run), ("syslog", syslog::run), ("pipeline", pipeline::run)];
     for (name, run) in sections {
         if is_wanted(name) {

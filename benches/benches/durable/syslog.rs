@@ -155,9 +155,9 @@ fn watchpost(folder: &Path, stream: &Stream) -> Result<Turn, Fault> {
     })
 }
 
-/// The settings are the fastest that we found with which rsyslog still loses nothing: one worker (two
-/// take turns at the file), large batches (a sync is for a batch), a queue that makes senders wait,
-/// lines written as they came.
+/// The settings are the fastest of those that we tried with which rsyslog loses nothing: one worker
+/// (only one can write the file), large batches (a sync is for a batch), a queue in memory that makes
+/// senders wait when it is full, a large buffer before the file, lines written as they came.
 fn rsyslog(folder: &Path, stream: &Stream, input: &str) -> Result<Turn, Fault> {
     let address = free_address()?;
     let (config, out) = (folder.join("rsyslog.conf"), folder.join("out.log"));
