@@ -482,7 +482,7 @@ fn find_by_number(server: &Server, batches: &[Sent]) {
 #[track_caller]
 fn no_panic(log: &Path) {
     let text = std::fs::read_to_string(log).unwrap();
-    assert!(!text.contains("panicked"), "{text}");
+    assert!(!text.contains("panicked at"), "{text}");
 }
 
 /// How often the engine is killed.

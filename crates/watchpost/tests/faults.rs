@@ -100,7 +100,7 @@ impl Bench {
             self.acknowledged.difference(&found).filter(|number| !lost.contains(number)).collect();
         assert!(missing.is_empty(), "acknowledged and not there: {missing:?}");
         let said = self.said();
-        assert!(!said.contains("panicked"), "{said}");
+        assert!(!said.contains("panicked at"), "{said}");
         found
     }
 
