@@ -23,6 +23,8 @@ pub const DATASET: &str = "dataset";
 pub const NAMESPACE: &str = "namespace";
 /// Header: where in the peer the record stood: a line number, or a record id. A decimal number.
 pub const POSITION: &str = "position";
+/// Header: the name of the sender, where it proved who it is. Missing: nobody was asked.
+pub const SENDER: &str = "sender";
 /// Header: how the payload is written ([`Encoding`]). Missing: found out from the bytes.
 pub const ENCODING: &str = "encoding";
 
@@ -30,6 +32,9 @@ pub const ENCODING: &str = "encoding";
 pub const NAMESPACE_DEFAULT: &str = "default";
 
 /// How a payload is written, where a reader knows it.
+///
+/// The last six are envelopes of protocols: JSON objects in which a record and what its shipper
+/// says of it stand side by side. Normalisation opens them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Encoding {
     /// Not known; found out from the first bytes.
@@ -41,9 +46,39 @@ pub enum Encoding {
     Syslog,
     /// One line of text in no known form.
     Text,
+    /// An event of Splunk's HTTP Event Collector as it was sent:
+    /// `{"time":1.5,"host":"a","source":"b","sourcetype":"c","fields":{},"event":...}`.
+    Hec,
+    /// One log record of OTLP with where it is from, in OTLP's JSON:
+    /// `{"resource":{"attributes":[...]},"scope":{...},"logRecord":{...}}`.
+    Otlp,
+    /// A GELF message as it was sent, unpacked.
+    Gelf,
+    /// A line of Grafana Loki:
+    /// `{"labels":{"job":"a"},"timestamp":"<ns since 1970>","line":"...","metadata":{}}`.
+    Loki,
+    /// An entry of systemd's journal in the form of `journalctl -o json`.
+    Journal,
+    /// An event of Fluentd's forward protocol: `{"tag":"a.b","time":1.5,"record":{...}}`; the time
+    /// in seconds, or as RFC 3339 text where it has nanoseconds.
+    Forward,
 }
 
 impl Encoding {
+    /// All of them.
+    pub const ALL: [Encoding; 10] = [
+        Encoding::Unknown,
+        Encoding::Json,
+        Encoding::Syslog,
+        Encoding::Text,
+        Encoding::Hec,
+        Encoding::Otlp,
+        Encoding::Gelf,
+        Encoding::Loki,
+        Encoding::Journal,
+        Encoding::Forward,
+    ];
+
     /// The header's value.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -51,6 +86,12 @@ impl Encoding {
             Encoding::Json => "json",
             Encoding::Syslog => "syslog",
             Encoding::Text => "text",
+            Encoding::Hec => "hec",
+            Encoding::Otlp => "otlp",
+            Encoding::Gelf => "gelf",
+            Encoding::Loki => "loki",
+            Encoding::Journal => "journal",
+            Encoding::Forward => "forward",
         }
     }
 }
@@ -59,13 +100,7 @@ impl FromStr for Encoding {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        match text {
-            "json" => Ok(Encoding::Json),
-            "syslog" => Ok(Encoding::Syslog),
-            "text" => Ok(Encoding::Text),
-            "unknown" => Ok(Encoding::Unknown),
-            _ => Err(()),
-        }
+        Encoding::ALL.into_iter().find(|encoding| encoding.as_str() == text).ok_or(())
     }
 }
 
@@ -80,6 +115,8 @@ pub struct RawRecord<'a> {
     pub listener: &'a str,
     /// The sender's address or file path; empty if not known.
     pub peer: &'a str,
+    /// Who sent it, by the name that it proved; empty if nobody was asked.
+    pub sender: &'a str,
     /// The dataset that the sender named; empty if none.
     pub dataset: &'a str,
     /// The namespace, never empty.
@@ -98,6 +135,7 @@ impl<'a> RawRecord<'a> {
             received,
             listener: "",
             peer: "",
+            sender: "",
             dataset: "",
             namespace: NAMESPACE_DEFAULT,
             position: None,
@@ -112,6 +150,7 @@ impl<'a> RawRecord<'a> {
             RECEIVED => self.received = Timestamp::parse_rfc3339(text).unwrap_or(self.received),
             LISTENER => self.listener = text,
             PEER => self.peer = text,
+            SENDER => self.sender = text,
             DATASET => self.dataset = text,
             NAMESPACE if !text.is_empty() => self.namespace = text,
             POSITION => self.position = text.parse().ok(),

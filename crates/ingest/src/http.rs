@@ -477,6 +477,7 @@ impl Gathered {
                 received: self.received,
                 listener: LISTENER,
                 peer: &self.peer,
+                sender: "",
                 dataset: self.dataset.as_str(),
                 namespace: self.namespace.as_str(),
                 position: Some(position.number()),

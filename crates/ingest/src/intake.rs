@@ -151,12 +151,13 @@ impl Batch {
             (raw::RECEIVED, self.received_text.as_str()),
             (raw::LISTENER, record.listener),
             (raw::PEER, record.peer),
+            (raw::SENDER, record.sender),
             (raw::DATASET, record.dataset),
             (raw::NAMESPACE, unless(record.namespace == NAMESPACE_DEFAULT, record.namespace)),
             (raw::POSITION, self.position_text.as_str()),
             (raw::ENCODING, unless(record.encoding == Encoding::Unknown, record.encoding.as_str())),
         ];
-        let mut headers = [("", [].as_slice()); 7];
+        let mut headers = [("", [].as_slice()); 8];
         let mut count = 0;
         for (header, (name, value)) in
             headers.iter_mut().zip(known.iter().filter(|(_, value)| !value.is_empty()))

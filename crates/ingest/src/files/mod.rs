@@ -225,6 +225,7 @@ impl<'a> Reading<'a> {
             received: self.options.received,
             listener: LISTENER,
             peer: &self.file.name,
+            sender: "",
             dataset: self.options.dataset,
             namespace: self.options.namespace,
             position: Some(position),

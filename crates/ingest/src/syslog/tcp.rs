@@ -220,6 +220,7 @@ impl Connection {
                 received,
                 listener: TCP_LISTENER,
                 peer: peer_text,
+                sender: "",
                 dataset: &limits.dataset,
                 namespace: &limits.namespace,
                 position: None,

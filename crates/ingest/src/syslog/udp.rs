@@ -149,6 +149,7 @@ impl Udp {
                 received,
                 listener: UDP_LISTENER,
                 peer: &peer.1,
+                sender: "",
                 dataset: &self.limits.dataset,
                 namespace: &self.limits.namespace,
                 position: None,
