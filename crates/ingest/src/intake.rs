@@ -393,30 +393,68 @@ pub(crate) fn reason(error: &BusError) -> &'static str {
     }
 }
 
-/// Two batches of a listener whose sender gets no answer: one fills while the other becomes
-/// durable. So under load each sync carries as many records as came since the last.
+/// Two batches of a listener: one fills while the other becomes durable. So under load each sync
+/// carries as many records as came since the last. With each goes what its sender is answered once
+/// it is durable.
 pub(crate) struct Relay {
     intake: Intake,
     listener: &'static str,
-    filling: Batch,
+    filling: Load,
     filling_bytes_max: usize,
-    spare: Batch,
-    flying: Option<JoinHandle<(Batch, Result<(), BusError>)>>,
+    spare: Load,
+    flying: Option<JoinHandle<(Load, Result<(), BusError>)>>,
+    /// Answers to what is durable.
+    ready: Vec<u8>,
+    gathered: u64,
+}
+
+#[derive(Default)]
+struct Load {
+    batch: Batch,
+    answers: Vec<u8>,
 }
 
 impl Relay {
     pub(crate) fn new(intake: Intake, listener: &'static str, filling_bytes_max: usize) -> Self {
-        let (filling, spare) = (Batch::new(), Batch::new());
-        Relay { intake, listener, filling, filling_bytes_max, spare, flying: None }
+        Relay {
+            intake,
+            listener,
+            filling: Load::default(),
+            filling_bytes_max,
+            spare: Load::default(),
+            flying: None,
+            ready: Vec::new(),
+            gathered: 0,
+        }
     }
 
     /// Adds a record, also when it is full: a frame that was read must go somewhere.
     pub(crate) fn push(&mut self, record: &RawRecord<'_>) {
-        self.filling.push(record);
+        self.filling.batch.push(record);
+        self.gathered += 1;
+    }
+
+    /// How many records were ever added.
+    pub(crate) fn gathered(&self) -> u64 {
+        self.gathered
+    }
+
+    /// Adds an answer for when all that was added before is durable.
+    pub(crate) fn answer(&mut self, bytes: &[u8]) {
+        if self.flying.is_none() && self.filling.batch.is_empty() {
+            self.ready.extend_from_slice(bytes);
+        } else {
+            self.filling.answers.extend_from_slice(bytes);
+        }
+    }
+
+    /// The answers that may be sent now.
+    pub(crate) fn ready(&mut self) -> Option<Vec<u8>> {
+        (!self.ready.is_empty()).then(|| std::mem::take(&mut self.ready))
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.filling.bytes_len() >= self.filling_bytes_max
+        self.filling.batch.bytes_len() + self.filling.answers.len() >= self.filling_bytes_max
     }
 
     pub(crate) fn is_flying(&self) -> bool {
@@ -425,14 +463,18 @@ impl Relay {
 
     /// Sends off what was gathered, if nothing is under way.
     pub(crate) fn start(&mut self) {
-        if self.flying.is_some() || self.filling.is_empty() {
+        if self.flying.is_some() {
             return;
         }
-        let mut batch = std::mem::replace(&mut self.filling, std::mem::take(&mut self.spare));
+        if self.filling.batch.is_empty() {
+            self.ready.append(&mut self.filling.answers);
+            return;
+        }
+        let mut load = std::mem::replace(&mut self.filling, std::mem::take(&mut self.spare));
         let (intake, listener) = (self.intake.clone(), self.listener);
         self.flying = Some(tokio::spawn(async move {
-            let result = intake.append(&mut batch, listener, WhenFull::Wait).await;
-            (batch, result)
+            let result = intake.append(&mut load.batch, listener, WhenFull::Wait).await;
+            (load, result)
         }));
     }
 
@@ -443,30 +485,32 @@ impl Relay {
         let Some(flying) = &mut self.flying else { return pending().await };
         let landed = flying.await;
         self.flying = None;
-        let (mut batch, result) = landed.map_err(|_| BusError::Closed)?;
-        if let Err(error) = &result {
-            self.dropped(batch.len(), error);
+        let (mut load, result) = landed.map_err(|_| BusError::Closed)?;
+        match &result {
+            Ok(()) => self.ready.append(&mut load.answers),
+            Err(error) => self.dropped(load.batch.len(), error),
         }
-        batch.clear();
-        self.spare = batch;
+        load.batch.clear();
+        load.answers.clear();
+        self.spare = load;
         result
     }
 
-    /// Makes all of it durable.
-    pub(crate) async fn flush(&mut self) -> Result<(), BusError> {
+    /// Makes all of it durable, and returns the answers that are left.
+    pub(crate) async fn flush(&mut self) -> Result<Vec<u8>, BusError> {
         let mut result = Ok(());
         while result.is_ok() {
             self.start();
             if self.flying.is_none() {
-                return Ok(());
+                return Ok(std::mem::take(&mut self.ready));
             }
             result = self.landed().await;
         }
         if let Err(error) = &result {
-            self.dropped(self.filling.len(), error);
-            self.filling.clear();
+            self.dropped(self.filling.batch.len(), error);
+            self.filling = Load::default();
         }
-        result
+        result.map(|()| Vec::new())
     }
 
     fn dropped(&self, count: usize, error: &BusError) {

@@ -6,7 +6,9 @@
 use std::sync::LazyLock;
 
 use prometheus::core::Collector;
-use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts};
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+};
 
 pub(crate) static RECORDS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     counters("watchpost_ingest_records_total", "Records taken in and made durable.", &["listener"])
@@ -21,14 +23,14 @@ pub(crate) static BYTES: LazyLock<IntCounterVec> = LazyLock::new(|| {
 pub(crate) static REFUSED: LazyLock<IntCounterVec> = LazyLock::new(|| {
     counters(
         "watchpost_ingest_refused_records_total",
-        "Records refused and told so to their sender, by reason (full, behind, unavailable, too_large).",
+        "Records refused and told so to their sender, by reason (full, behind, unavailable, too_large, denied, malformed).",
         &["listener", "reason"],
     )
 });
 pub(crate) static DROPPED: LazyLock<IntCounterVec> = LazyLock::new(|| {
     counters(
         "watchpost_ingest_dropped_records_total",
-        "Records lost because their sender can't be told, by reason (full, unavailable, kernel).",
+        "Records lost because their sender can't be told, by reason (full, unavailable, kernel, denied, malformed).",
         &["listener", "reason"],
     )
 });
@@ -47,7 +49,11 @@ pub(crate) static SPLIT: LazyLock<IntCounterVec> = LazyLock::new(|| {
     )
 });
 pub(crate) static REQUESTS: LazyLock<IntCounterVec> = LazyLock::new(|| {
-    counters("watchpost_ingest_requests_total", "Requests answered, by status.", &["status"])
+    counters(
+        "watchpost_ingest_requests_total",
+        "Requests answered, by status.",
+        &["listener", "status"],
+    )
 });
 pub(crate) static CONNECTIONS: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     register(
@@ -61,7 +67,7 @@ pub(crate) static CONNECTIONS: LazyLock<IntGaugeVec> = LazyLock::new(|| {
 pub(crate) static CONNECTIONS_CLOSED: LazyLock<IntCounterVec> = LazyLock::new(|| {
     counters(
         "watchpost_ingest_closed_connections_total",
-        "Connections closed by us, by reason (limit, idle, unavailable).",
+        "Connections closed by us, by reason (limit, idle, slow, tls, denied, malformed, too_large, unavailable).",
         &["listener", "reason"],
     )
 });
@@ -70,6 +76,22 @@ pub(crate) static HELD_BACK: LazyLock<IntGauge> = LazyLock::new(|| {
         IntGauge::new(
             "watchpost_ingest_held_back",
             "1 while nothing is taken because a stage is too far behind.",
+        )
+        .expect("the name is valid"),
+    )
+});
+pub(crate) static DENIED: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    counters(
+        "watchpost_ingest_denied_total",
+        "Requests and connections refused for who sent them, by reason (credentials, address).",
+        &["reason"],
+    )
+});
+pub(crate) static TLS_RELOAD_FAILURES: LazyLock<IntCounter> = LazyLock::new(|| {
+    register(
+        IntCounter::new(
+            "watchpost_tls_reload_failures_total",
+            "Changes of the TLS certificate that could not be used; the old one stays in use.",
         )
         .expect("the name is valid"),
     )

@@ -7,8 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bus::{Batch, Bus, MemoryBus, PollLimits, Topic};
-use ingest::syslog::{SyslogLimits, Tcp, Udp};
-use ingest::{Intake, IntakeLimits, WhenFull};
+use ingest::datagrams::{Datagrams, GATHERED_BYTES_MAX};
+use ingest::stream::{Setting, Stream, StreamLimits};
+use ingest::syslog::{Syslog, SyslogDatagram, TCP_LISTENER, UDP_LISTENER};
+use ingest::tls::Security;
+use ingest::{Intake, IntakeLimits, Senders, WhenFull};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::oneshot;
@@ -16,8 +19,30 @@ use tokio::task::JoinHandle;
 
 const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
-fn limits() -> SyslogLimits {
-    SyslogLimits { message_bytes_max: 1000, ..SyslogLimits::default() }
+fn syslog() -> Syslog {
+    Syslog::new(1000)
+}
+
+fn setting(intake: Intake, limits: StreamLimits) -> Setting {
+    Setting { intake, senders: Senders::anybody(), security: Security::Plain, limits }
+}
+
+async fn tcp(
+    address: SocketAddr,
+    intake: Intake,
+    limits: StreamLimits,
+) -> std::io::Result<Stream<fn() -> Syslog>> {
+    Stream::bind(TCP_LISTENER, address, setting(intake, limits), syslog as fn() -> Syslog).await
+}
+
+async fn udp(
+    address: SocketAddr,
+    intake: Intake,
+    gathered_bytes_max: usize,
+) -> std::io::Result<Datagrams<SyslogDatagram>> {
+    let senders = Senders::anybody();
+    Datagrams::bind(UDP_LISTENER, address, intake, senders, gathered_bytes_max, SyslogDatagram)
+        .await
 }
 
 struct Running {
@@ -28,20 +53,20 @@ struct Running {
 }
 
 impl Running {
-    async fn tcp(limits: SyslogLimits, intake_limits: IntakeLimits) -> (Running, Intake) {
+    async fn tcp(limits: StreamLimits, intake_limits: IntakeLimits) -> (Running, Intake) {
         let bus = Arc::new(MemoryBus::default());
         let intake = Intake::new(bus.clone(), intake_limits);
-        let listener = Tcp::bind(ANY, intake.clone(), limits).await.unwrap();
+        let listener = tcp(ANY, intake.clone(), limits).await.unwrap();
         let address = listener.local_addr();
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(listener.run(async { stopped.await.unwrap() }));
         (Running { bus, address, stop, task }, intake)
     }
 
-    async fn udp(limits: SyslogLimits) -> (Running, Intake) {
+    async fn udp(gathered_bytes_max: usize) -> (Running, Intake) {
         let bus = Arc::new(MemoryBus::default());
         let intake = Intake::new(bus.clone(), IntakeLimits { in_flight_bytes_max: 64 * 1024 });
-        let listener = Udp::bind(ANY, intake.clone(), limits).await.unwrap();
+        let listener = udp(ANY, intake.clone(), gathered_bytes_max).await.unwrap();
         let address = listener.local_addr();
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(listener.run(async { stopped.await.unwrap() }));
@@ -85,7 +110,7 @@ impl Running {
 
 #[tokio::test]
 async fn tcp_takes_both_framings_and_what_a_connection_leaves() {
-    let (running, _) = Running::tcp(limits(), IntakeLimits::default()).await;
+    let (running, _) = Running::tcp(StreamLimits::default(), IntakeLimits::default()).await;
     let mut stream = TcpStream::connect(running.address).await.unwrap();
     stream.write_all(b"<1>a\r\n6 <2>b\n\n<3>c\n<4>un").await.unwrap();
     stream.write_all(b"terminated").await.unwrap();
@@ -97,7 +122,7 @@ async fn tcp_takes_both_framings_and_what_a_connection_leaves() {
 
 #[tokio::test]
 async fn tcp_appends_at_shutdown_what_it_had_received() {
-    let (running, _) = Running::tcp(limits(), IntakeLimits::default()).await;
+    let (running, _) = Running::tcp(StreamLimits::default(), IntakeLimits::default()).await;
     let mut stream = TcpStream::connect(running.address).await.unwrap();
     stream.write_all(b"<1>first\n").await.unwrap();
     running.wait_for(1).await;
@@ -110,7 +135,7 @@ async fn tcp_appends_at_shutdown_what_it_had_received() {
 
 #[tokio::test]
 async fn tcp_messages_over_the_limit_come_whole_in_parts() {
-    let (running, _) = Running::tcp(limits(), IntakeLimits::default()).await;
+    let (running, _) = Running::tcp(StreamLimits::default(), IntakeLimits::default()).await;
     let mut stream = TcpStream::connect(running.address).await.unwrap();
     let long = format!("<1>{}", "x".repeat(2500));
     stream.write_all(format!("{long}\n<2>b\n").as_bytes()).await.unwrap();
@@ -122,7 +147,7 @@ async fn tcp_messages_over_the_limit_come_whole_in_parts() {
 
 #[tokio::test]
 async fn tcp_holds_its_sender_back_while_the_intake_is_full() {
-    let limits = SyslogLimits { gathered_bytes_max: 64 * 1024, ..limits() };
+    let limits = StreamLimits { gathered_bytes_max: 64 * 1024, ..StreamLimits::default() };
     let room = IntakeLimits { in_flight_bytes_max: 64 * 1024 };
     let (running, intake) = Running::tcp(limits, room).await;
     let mut hold = ingest::Batch::new();
@@ -146,8 +171,12 @@ async fn tcp_holds_its_sender_back_while_the_intake_is_full() {
 
 #[tokio::test]
 async fn tcp_bounds_connections_and_closes_silent_ones() {
-    let limits =
-        SyslogLimits { connections_max: 1, idle_max: Duration::from_millis(50), ..limits() };
+    let limits = StreamLimits {
+        connections_max: 1,
+        idle_max: Duration::from_millis(50),
+        message_wait_max: Duration::from_millis(50),
+        ..StreamLimits::default()
+    };
     let (running, _) = Running::tcp(limits, IntakeLimits::default()).await;
     let mut first = TcpStream::connect(running.address).await.unwrap();
     first.write_all(b"<1>a").await.unwrap();
@@ -163,18 +192,19 @@ async fn tcp_bounds_connections_and_closes_silent_ones() {
 
 #[tokio::test]
 async fn a_port_in_use_is_named() {
-    let (running, intake) = Running::tcp(limits(), IntakeLimits::default()).await;
-    let error = Tcp::bind(running.address, intake, limits()).await.err().unwrap().to_string();
+    let (running, intake) = Running::tcp(StreamLimits::default(), IntakeLimits::default()).await;
+    let error =
+        tcp(running.address, intake, StreamLimits::default()).await.err().unwrap().to_string();
     assert!(error.contains(&format!("TCP {}", running.address)), "{error}");
     assert!(error.contains("in use"), "{error}");
-    let (running, intake) = Running::udp(limits()).await;
-    let error = Udp::bind(running.address, intake, limits()).await.err().unwrap().to_string();
+    let (running, intake) = Running::udp(GATHERED_BYTES_MAX).await;
+    let error = udp(running.address, intake, GATHERED_BYTES_MAX).await.err().unwrap().to_string();
     assert!(error.contains(&format!("UDP {}", running.address)), "{error}");
 }
 
 #[tokio::test]
 async fn udp_takes_a_message_in_each_datagram() {
-    let (running, _) = Running::udp(limits()).await;
+    let (running, _) = Running::udp(GATHERED_BYTES_MAX).await;
     let socket = UdpSocket::bind(ANY).await.unwrap();
     for datagram in [&b"<1>a\n"[..], b"<2>b\0", b"\r\n", b"<3>two\nlines", b"\xff"] {
         socket.send_to(datagram, running.address).await.unwrap();
@@ -200,8 +230,7 @@ async fn udp_counts_what_it_drops_by_source() {
                 .sum()
         }) as u64
     };
-    let limits = SyslogLimits { gathered_bytes_max: 4096, ..limits() };
-    let (running, intake) = Running::udp(limits).await;
+    let (running, intake) = Running::udp(4096).await;
     let mut hold = ingest::Batch::new();
     intake.reserve(&mut hold, 1).unwrap();
     let socket = UdpSocket::bind(ANY).await.unwrap();

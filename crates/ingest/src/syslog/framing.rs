@@ -73,6 +73,11 @@ impl Framer {
         }
     }
 
+    /// Whether a message has begun and not ended.
+    pub(super) fn is_within(&self) -> bool {
+        !self.held.is_empty() || self.state != State::Start
+    }
+
     /// Ends the stream, and hands out what had no end of its own.
     pub(super) fn finish(&mut self, each: &mut dyn FnMut(Frame<'_>)) {
         let held = mem::take(&mut self.held);

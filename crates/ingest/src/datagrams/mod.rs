@@ -1,22 +1,32 @@
-//! Syslog over UDP (RFC 5426): a message in each datagram.
+//! A listener for datagrams over UDP: syslog (RFC 5426), GELF.
 //!
 //! Nobody can hold a sender of datagrams back, so this listener reads as fast as it can: it goes on
 //! while an append is under way, and many datagrams share one. Only when what it gathered meets its
 //! bound does it drop, and says whose.
 
+mod drops;
+
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
-use std::time::Duration;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use event::Timestamp;
 use event::raw::{Encoding, RawRecord};
 use tokio::net::UdpSocket;
 
-use super::drops::Drops;
-use super::framing::trim_message;
-use super::{LAST_READ_WAIT, SyslogLimits, UDP_LISTENER};
-use crate::Intake;
 use crate::intake::Relay;
+use crate::sender::Sender;
+use crate::{Intake, Senders, metrics};
+
+use drops::Drops;
+
+/// How long it is waited at shutdown for what the kernel has received. It has it already, so this is
+/// only the time to be told so.
+const LAST_READ_WAIT: Duration = Duration::from_millis(20);
+
+/// What one append carries, in bytes.
+pub const GATHERED_BYTES_MAX: usize = 1024 * 1024;
 
 /// The kernel's buffer that is asked for: about a second of 20,000 datagrams of 400 bytes. The
 /// kernel gives what `net.core.rmem_max` allows.
@@ -38,28 +48,54 @@ const REPORT_EVERY: Duration = Duration::from_secs(10);
 /// carries: a sync may take long now and then, and there is no other way to wait for it.
 const GATHERED_FACTOR: usize = 16;
 
-/// A listener for syslog datagrams.
-pub struct Udp {
-    socket: UdpSocket,
-    address: SocketAddr,
-    relay: Relay,
-    limits: SyslogLimits,
+/// How records are found in datagrams.
+pub trait DatagramProtocol: Send + 'static {
+    /// How they are written.
+    const ENCODING: Encoding;
+
+    /// Takes a datagram, and hands out the record that is whole with it, if one is.
+    ///
+    /// # Errors
+    /// When the datagram can be no part of a record. It is counted and left out.
+    fn take(
+        &mut self,
+        datagram: &[u8],
+        source: SocketAddr,
+        now: Instant,
+        each: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), String>;
 }
 
-impl Udp {
-    /// Listens on an address.
+/// A listener for datagrams.
+pub struct Datagrams<P> {
+    socket: UdpSocket,
+    address: SocketAddr,
+    listener: &'static str,
+    relay: Relay,
+    senders: Senders,
+    protocol: P,
+    drops: Drops,
+    has_warned: bool,
+}
+
+impl<P: DatagramProtocol> Datagrams<P> {
+    /// Listens on an address. `listener` is its name in records, the log and metrics; of what one
+    /// append carries ([`GATHERED_BYTES_MAX`]) it gathers some before it drops.
     ///
     /// # Errors
     /// What the system says, with the address.
     pub async fn bind(
+        listener: &'static str,
         address: SocketAddr,
         intake: Intake,
-        limits: SyslogLimits,
-    ) -> io::Result<Udp> {
+        senders: Senders,
+        gathered_bytes_max: usize,
+        protocol: P,
+    ) -> io::Result<Self> {
         let named = |error: io::Error| {
             io::Error::new(
                 error.kind(),
-                format!("cannot listen for syslog on UDP {address}: {error}"),
+                format!("cannot listen for {listener} on UDP {address}: {error}"),
             )
         };
         let socket = UdpSocket::bind(address).await.map_err(named)?;
@@ -70,9 +106,11 @@ impl Udp {
             tracing::warn!(%error, "the receive buffer could not be made larger");
         }
         let address = socket.local_addr()?;
-        let gathered_bytes_max = limits.gathered_bytes_max.saturating_mul(GATHERED_FACTOR);
-        let relay = Relay::new(intake, UDP_LISTENER, gathered_bytes_max);
-        Ok(Udp { socket, address, relay, limits })
+        let gathered_bytes_max = gathered_bytes_max.saturating_mul(GATHERED_FACTOR);
+        let relay = Relay::new(intake, listener, gathered_bytes_max);
+        let drops = Drops::new(listener);
+        let has_warned = false;
+        Ok(Datagrams { socket, address, listener, relay, senders, protocol, drops, has_warned })
     }
 
     /// The address that it listens on.
@@ -85,7 +123,6 @@ impl Udp {
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) {
         let mut shutdown = std::pin::pin!(shutdown);
         let mut report = tokio::time::interval(REPORT_EVERY);
-        let mut drops = Drops::default();
         let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
         loop {
             self.relay.start();
@@ -96,9 +133,9 @@ impl Udp {
                     // It was logged. Without a bus nothing can be taken any more.
                     return;
                 },
-                _ = report.tick() => drops.report(self.address),
+                _ = report.tick() => self.drops.report(self.address),
                 readable = self.socket.readable() => match readable {
-                    Ok(()) => self.read(&mut buffer, &mut drops),
+                    Ok(()) => self.read(&mut buffer),
                     Err(error) => {
                         tracing::error!(%error, address = %self.address, "listener closed");
                         break;
@@ -109,21 +146,22 @@ impl Udp {
         for _ in 0..LAST_READS_MAX {
             // Whether there is more is known only after the system was asked again.
             match tokio::time::timeout(LAST_READ_WAIT, self.socket.readable()).await {
-                Ok(Ok(())) => self.read(&mut buffer, &mut drops),
+                Ok(Ok(())) => self.read(&mut buffer),
                 _ => break,
             }
         }
         // What is lost is counted and logged there.
         self.relay.flush().await.ok();
-        drops.report(self.address);
+        self.drops.report(self.address);
     }
 
     /// Reads what has arrived.
-    fn read(&mut self, buffer: &mut [u8], drops: &mut Drops) {
-        let received = Timestamp::now();
-        let mut peer = (None, String::new());
+    fn read(&mut self, buffer: &mut [u8]) {
+        let (received, now) = (Timestamp::now(), Instant::now());
+        let Datagrams { socket, listener, relay, senders, protocol, drops, has_warned, .. } = self;
+        let mut known: Option<(IpAddr, String, Option<Arc<Sender>>)> = None;
         for _ in 0..READ_AT_ONCE_MAX {
-            let (length, source) = match self.socket.try_recv_from(buffer) {
+            let (length, source) = match socket.try_recv_from(buffer) {
                 Ok(datagram) => datagram,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 // Linux tells here of answers that could not be delivered; it means nothing to us.
@@ -132,29 +170,39 @@ impl Udp {
                     return;
                 }
             };
-            let payload = trim_message(buffer.get(..length).unwrap_or_default());
-            if payload.is_empty() {
+            let address = source.ip().to_canonical();
+            if relay.is_full() {
+                drops.add(address, "full");
                 continue;
             }
-            let source = source.ip().to_canonical();
-            if self.relay.is_full() {
-                drops.add(source);
+            let (_, peer, sender) = match &known {
+                Some(same) if same.0 == address => same,
+                _ => known.insert((address, address.to_string(), senders.by_address(address))),
+            };
+            let Some(sender) = sender else {
+                drops.add(address, "denied");
                 continue;
-            }
-            if peer.0 != Some(source) {
-                peer = (Some(source), source.to_string());
-            }
-            self.relay.push(&RawRecord {
-                payload,
-                received,
-                listener: UDP_LISTENER,
-                peer: &peer.1,
-                sender: "",
-                dataset: &self.limits.dataset,
-                namespace: &self.limits.namespace,
-                position: None,
-                encoding: Encoding::Syslog,
+            };
+            let datagram = buffer.get(..length).unwrap_or_default();
+            let taken = protocol.take(datagram, source, now, &mut |payload| {
+                relay.push(&RawRecord {
+                    payload,
+                    received,
+                    listener,
+                    peer,
+                    sender: sender.name(),
+                    dataset: sender.dataset(),
+                    namespace: sender.namespace().as_str(),
+                    position: None,
+                    encoding: P::ENCODING,
+                });
             });
+            if let Err(reason) = taken {
+                metrics::DROPPED.with_label_values(&[listener, "malformed"]).inc();
+                if !std::mem::replace(has_warned, true) {
+                    tracing::warn!(listener, %source, %reason, "a datagram was left out; further ones are only counted");
+                }
+            }
         }
     }
 }

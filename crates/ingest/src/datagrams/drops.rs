@@ -13,16 +13,22 @@ use crate::metrics;
 const SOURCES_MAX: usize = 256;
 
 /// What was dropped, and not logged yet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Drops {
+    listener: &'static str,
     by_source: HashMap<IpAddr, u64>,
     others: u64,
     kernel_seen: Option<u64>,
 }
 
 impl Drops {
-    pub(super) fn add(&mut self, source: IpAddr) {
-        metrics::DROPPED.with_label_values(&[super::UDP_LISTENER, "full"]).inc();
+    pub(super) fn new(listener: &'static str) -> Self {
+        Drops { listener, by_source: HashMap::new(), others: 0, kernel_seen: None }
+    }
+
+    /// Counts a datagram: `full` for want of room, `denied` because its source is no sender.
+    pub(super) fn add(&mut self, source: IpAddr, reason: &str) {
+        metrics::DROPPED.with_label_values(&[self.listener, reason]).inc();
         let has_name = self.by_source.contains_key(&source) || self.by_source.len() < SOURCES_MAX;
         if has_name {
             *self.by_source.entry(source).or_default() += 1;
@@ -37,18 +43,18 @@ impl Drops {
     pub(super) fn report(&mut self, address: SocketAddr) {
         for (source, dropped) in &mut self.by_source {
             if *dropped > 0 {
-                tracing::error!(%source, datagrams = *dropped, "datagrams dropped, the intake is full");
+                tracing::error!(%source, datagrams = *dropped, "datagrams dropped: the intake is full, or it is no sender");
                 *dropped = 0;
             }
         }
         if self.others > 0 {
             let datagrams = std::mem::take(&mut self.others);
-            tracing::error!(datagrams, "datagrams of other sources dropped, the intake is full");
+            tracing::error!(datagrams, "datagrams of other sources dropped");
         }
         let Some(now) = kernel_drops(address) else { return };
         let before = self.kernel_seen.replace(now).unwrap_or(0);
         if let Some(datagrams) = now.checked_sub(before).filter(|&new| new > 0) {
-            let labels = [super::UDP_LISTENER, "kernel"];
+            let labels = [self.listener, "kernel"];
             metrics::DROPPED.with_label_values(&labels).inc_by(datagrams);
             tracing::error!(datagrams, %address, "datagrams dropped by the kernel, its buffer was full");
         }
@@ -101,9 +107,9 @@ mod tests {
 
     #[test]
     fn sources_are_bounded() {
-        let mut drops = Drops::default();
+        let mut drops = Drops::new("udp");
         for source in 0..1000_u32 {
-            drops.add(IpAddr::from(source.to_be_bytes()));
+            drops.add(IpAddr::from(source.to_be_bytes()), "full");
         }
         assert_eq!((drops.by_source.len(), drops.others), (SOURCES_MAX, 1000 - 256));
         drops.report("127.0.0.1:1".parse().unwrap());

@@ -1,0 +1,347 @@
+//! What shippers speak over HTTP, on any of its ports.
+//!
+//! | path | protocol |
+//! | --- | --- |
+//! | `POST /ingest/{dataset}` | our own: lines or JSON ([`json`]) |
+//!
+//! All of them answer once what they were sent is durable, take bodies that are packed, ask for a
+//! secret (`Authorization` with `Bearer`, `Basic`, `ApiKey` or `Splunk`) or a client's certificate,
+//! and say 429 with `Retry-After` when too much is in flight.
+
+mod body;
+mod json;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::http::header::{ALLOW, AUTHORIZATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{Extensions, HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::{Json, Router};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bus::BusError;
+use event::Timestamp;
+use event::raw::{Encoding, RawRecord};
+use serde_json::json;
+
+use crate::protocol::Peer;
+use crate::sender::Sender;
+use crate::{Batch, Intake, LINE_BYTES_MAX, Namespace, Senders, WhenFull, metrics};
+
+use body::Sink;
+
+/// The name of the JSON listener in records and metrics.
+pub const LISTENER: &str = "http";
+
+/// The bounds of requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HttpLimits {
+    /// The most bytes of a body, as sent and as unpacked.
+    pub body_bytes_max: usize,
+    /// How many times larger a body may become by unpacking. Logs reach 100; what goes far beyond
+    /// is made to do harm.
+    pub ratio_max: u64,
+    /// The longest record; at most [`LINE_BYTES_MAX`].
+    pub line_bytes_max: usize,
+    /// How long a body may take to arrive.
+    pub body_wait_max: Duration,
+    /// How long a request waits for room before it is answered with 429.
+    pub full_wait_max: Duration,
+    /// How many refused records an answer lists; the rest is counted.
+    pub refused_listed_max: usize,
+}
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        HttpLimits {
+            body_bytes_max: 64 * 1024 * 1024,
+            ratio_max: 1000,
+            line_bytes_max: LINE_BYTES_MAX,
+            // 64 MiB over a line of 10 Mbit/s.
+            body_wait_max: Duration::from_secs(60),
+            // Some syncs of a slow disk; shippers give up on an answer after 30 s or more.
+            full_wait_max: Duration::from_secs(5),
+            refused_listed_max: 100,
+        }
+    }
+}
+
+/// The names in the certificate that a client proved, as the server of a connection gives them to
+/// its requests.
+#[derive(Debug, Clone, Default)]
+pub struct ClientCertificate(pub Arc<[String]>);
+
+/// What the handlers share.
+#[derive(Clone)]
+pub(super) struct Shippers(Arc<Shared>);
+
+struct Shared {
+    intake: Intake,
+    /// `None` where somebody in front has asked already.
+    senders: Option<Senders>,
+    limits: HttpLimits,
+}
+
+/// The JSON listener alone, for a server that asks for its own credentials in front of it. The
+/// sender's address is known if the server puts `ConnectInfo<SocketAddr>` into requests.
+pub fn router(intake: Intake, limits: HttpLimits) -> Router {
+    json::router().with_state(Shippers::new(intake, None, limits))
+}
+
+/// All protocols, each of which asks for a sender's secret or certificate.
+pub fn shippers(intake: Intake, senders: Senders, limits: HttpLimits) -> Router {
+    json::router().with_state(Shippers::new(intake, Some(senders), limits))
+}
+
+impl Shippers {
+    fn new(intake: Intake, senders: Option<Senders>, limits: HttpLimits) -> Self {
+        let line_bytes_max = limits.line_bytes_max.min(LINE_BYTES_MAX);
+        Shippers(Arc::new(Shared {
+            intake,
+            senders,
+            limits: HttpLimits { line_bytes_max, ..limits },
+        }))
+    }
+
+    fn intake(&self) -> &Intake {
+        &self.0.intake
+    }
+
+    fn limits(&self) -> &HttpLimits {
+        &self.0.limits
+    }
+
+    /// Who asks, by secret or certificate.
+    fn caller(&self, headers: &HeaderMap, extensions: &Extensions) -> Result<Caller, Refusal> {
+        let address = extensions.get::<ConnectInfo<SocketAddr>>();
+        let mut peer = match address {
+            Some(ConnectInfo(address)) => Peer::new(address.ip()),
+            None => Peer { text: String::new(), ..Peer::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED)) },
+        };
+        let Some(senders) = &self.0.senders else {
+            return Ok(Caller { peer, sender: Arc::new(Sender::unnamed()) });
+        };
+        if let Some(ClientCertificate(names)) = extensions.get() {
+            peer.certificate = names.to_vec();
+        }
+        let offered = offered(headers);
+        let sender = match &offered {
+            Some(secret) => senders.by_secret(secret, peer.address),
+            None => senders.by_certificate(&peer.certificate, peer.address),
+        };
+        match sender {
+            Some(sender) => Ok(Caller { peer, sender }),
+            None if offered.is_some() => {
+                metrics::DENIED.with_label_values(&["credentials"]).inc();
+                tracing::warn!(peer = %peer.text, "credentials refused");
+                Err(Refusal::Unauthorized {
+                    has_offered: true,
+                    text: "the token, key or password is of no sender, or it may not send from this address; see `[[senders]]` in the configuration".into(),
+                })
+            }
+            None => Err(Refusal::Unauthorized {
+                has_offered: false,
+                text: "a token is needed: send `Authorization: Bearer TOKEN` (or Basic with the token as password, or ApiKey, or Splunk TOKEN)".into(),
+            }),
+        }
+    }
+
+    /// A body as a whole, unpacked, with room in the intake for as much.
+    async fn whole(&self, body: Body, headers: &HeaderMap) -> Result<(Vec<u8>, Batch), Refusal> {
+        let sink = Whole { intake: self.intake().clone(), bytes: Vec::new(), batch: Batch::new() };
+        let Whole { bytes, batch, .. } = body::receive(body, headers, self.limits(), sink).await?;
+        Ok((bytes, batch))
+    }
+
+    /// Makes a batch durable.
+    async fn append(&self, batch: &mut Batch, listener: &'static str) -> Result<(), Refusal> {
+        let when_full = WhenFull::WaitAtMost(self.limits().full_wait_max);
+        self.intake().append(batch, listener, when_full).await.map_err(Refusal::Bus)
+    }
+}
+
+/// The secret that a request offers, whatever its client calls it.
+fn offered(headers: &HeaderMap) -> Option<Vec<u8>> {
+    let text = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, value) = text.trim().split_once(' ')?;
+    let value = value.trim();
+    let decoded = || STANDARD.decode(value).ok();
+    // Both are a name and a secret; who it is the secret tells.
+    let behind_colon = |bytes: Vec<u8>| {
+        let colon = memchr::memchr(b':', &bytes)?;
+        bytes.get(colon + 1..).map(<[u8]>::to_vec)
+    };
+    match scheme.to_ascii_lowercase().as_str() {
+        "bearer" | "splunk" => Some(value.as_bytes().to_vec()),
+        "basic" => decoded().and_then(behind_colon),
+        "apikey" => {
+            Some(decoded().and_then(behind_colon).unwrap_or_else(|| value.as_bytes().to_vec()))
+        }
+        _ => None,
+    }
+}
+
+/// Who asks.
+#[derive(Debug, Clone)]
+struct Caller {
+    peer: Peer,
+    sender: Arc<Sender>,
+}
+
+impl Caller {
+    /// Whether it may send to this dataset.
+    fn check(&self, dataset: &str) -> Result<(), Refusal> {
+        if self.sender.may_send(dataset) {
+            return Ok(());
+        }
+        let name = self.sender.name();
+        Err(Refusal::Denied(format!(
+            "sender `{name}` may not send to the dataset `{dataset}`; see `datasets` in its table `[[senders]]`"
+        )))
+    }
+
+    /// A record of this caller. The dataset was checked, and is the sender's own if empty.
+    fn record<'a>(
+        &'a self,
+        listener: &'static str,
+        received: Timestamp,
+        payload: &'a [u8],
+        encoding: Encoding,
+        dataset: &'a str,
+    ) -> RawRecord<'a> {
+        RawRecord {
+            payload,
+            received,
+            listener,
+            peer: &self.peer.text,
+            sender: self.sender.name(),
+            dataset: if dataset.is_empty() { self.sender.dataset() } else { dataset },
+            namespace: self.sender.namespace().as_str(),
+            position: None,
+            encoding,
+        }
+    }
+
+    /// The namespace of what it sends: its own, or the one it names if its own is the default.
+    fn namespace(&self, named: Option<Namespace>) -> Result<Namespace, Refusal> {
+        let own = self.sender.namespace();
+        match named {
+            Some(named) if *own != Namespace::default() && named != *own => {
+                let name = self.sender.name();
+                Err(Refusal::Denied(format!(
+                    "sender `{name}` may send to the namespace `{}` only",
+                    own.as_str()
+                )))
+            }
+            Some(named) => Ok(named),
+            None => Ok(own.clone()),
+        }
+    }
+}
+
+/// Keeps a body.
+struct Whole {
+    intake: Intake,
+    bytes: Vec<u8>,
+    batch: Batch,
+}
+
+impl Sink for Whole {
+    fn take(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
+        self.bytes.extend_from_slice(bytes);
+        self.intake.reserve(&mut self.batch, self.bytes.len()).map_err(Refusal::Bus)
+    }
+}
+
+/// Why a request is refused as a whole.
+#[derive(Debug, Clone)]
+enum Refusal {
+    Method,
+    Unauthorized { has_offered: bool, text: String },
+    Denied(String),
+    Wrong(String),
+    Slow(String),
+    TooLarge(String),
+    Encoding(String),
+    Bus(BusError),
+}
+
+impl Refusal {
+    /// The status that says so.
+    fn status(&self) -> StatusCode {
+        match self {
+            Refusal::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Refusal::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
+            Refusal::Denied(_) => StatusCode::FORBIDDEN,
+            Refusal::Wrong(_) => StatusCode::BAD_REQUEST,
+            Refusal::Slow(_) => StatusCode::REQUEST_TIMEOUT,
+            Refusal::TooLarge(_) | Refusal::Bus(BusError::RecordTooLarge { .. }) => {
+                StatusCode::PAYLOAD_TOO_LARGE
+            }
+            Refusal::Encoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Refusal::Bus(BusError::Full { .. } | BusError::Behind { .. }) => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
+            Refusal::Bus(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// What is wrong and what to do.
+    fn text(&self) -> String {
+        match self {
+            Refusal::Method => {
+                "events are sent with POST; look for them with /api/v1/search".to_owned()
+            }
+            Refusal::Unauthorized { text, .. }
+            | Refusal::Denied(text)
+            | Refusal::Wrong(text)
+            | Refusal::Slow(text)
+            | Refusal::TooLarge(text)
+            | Refusal::Encoding(text) => text.clone(),
+            Refusal::Bus(error) => error.to_string(),
+        }
+    }
+
+    /// An answer in a protocol's own form, with the headers that say what to do.
+    fn with_body(&self, body: impl IntoResponse) -> Response {
+        let mut response = (self.status(), body).into_response();
+        let headers = response.headers_mut();
+        let retry_seconds = match self {
+            Refusal::Bus(BusError::Full { .. }) => Some("1"),
+            Refusal::Bus(BusError::Behind { .. }) => Some("10"),
+            Refusal::Bus(BusError::RecordTooLarge { .. }) => None,
+            Refusal::Bus(_) => Some("30"),
+            _ => None,
+        };
+        if let Some(seconds) = retry_seconds {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static(seconds));
+        }
+        match self {
+            Refusal::Method => {
+                headers.insert(ALLOW, HeaderValue::from_static("POST"));
+            }
+            Refusal::Unauthorized { .. } => {
+                let basic = HeaderValue::from_static("Basic realm=\"watchpost\"");
+                headers.append(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+                headers.append(WWW_AUTHENTICATE, basic);
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        self.with_body(Json(json!({ "error": self.text() })))
+    }
+}
+
+/// Counts an answered request.
+fn count(listener: &str, response: &Response) {
+    metrics::REQUESTS.with_label_values(&[listener, response.status().as_str()]).inc();
+}
