@@ -26,8 +26,8 @@ mod sender;
 mod split;
 pub mod stream;
 pub mod syslog;
-pub mod tls;
 
+pub use ::tls;
 pub use import::{ImportError, Imported, import};
 pub use intake::{Batch, Gate, Intake, IntakeLimits, WhenFull};
 pub use name::{DatasetName, NameError, Namespace};

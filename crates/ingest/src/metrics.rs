@@ -6,9 +6,7 @@
 use std::sync::LazyLock;
 
 use prometheus::core::Collector;
-use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-};
+use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 
 pub(crate) static RECORDS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     counters("watchpost_ingest_records_total", "Records taken in and made durable.", &["listener"])
@@ -85,15 +83,6 @@ pub(crate) static DENIED: LazyLock<IntCounterVec> = LazyLock::new(|| {
         "watchpost_ingest_denied_total",
         "Requests and connections refused for who sent them, by reason (credentials, address).",
         &["reason"],
-    )
-});
-pub(crate) static TLS_RELOAD_FAILURES: LazyLock<IntCounter> = LazyLock::new(|| {
-    register(
-        IntCounter::new(
-            "watchpost_tls_reload_failures_total",
-            "Changes of the TLS certificate that could not be used; the old one stays in use.",
-        )
-        .expect("the name is valid"),
     )
 });
 pub(crate) static IN_FLIGHT_BYTES: LazyLock<IntGauge> = LazyLock::new(|| {

@@ -1,6 +1,7 @@
 //! The router with all that stands around it, and serving it until it is told to stop.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,13 +11,16 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
 use axum::{Router, http};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
+use tls::{ClientNames, HANDSHAKE_WAIT_MAX, Security, certificate_names};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use crate::search::Searches;
 use crate::{AppState, access, api, auth, health, pages};
@@ -118,20 +122,30 @@ impl Default for ServeLimits {
     }
 }
 
+/// The most requests of one connection of HTTP/2 at once.
+const STREAMS_MAX: u32 = 100;
+
 /// Serves a router until `shutdown` resolves; requests that run then have a few seconds to end.
+/// HTTP/1.1 and HTTP/2, which a client of a plain connection begins without asking.
 ///
-/// Handlers can ask for the peer's address (`ConnectInfo<SocketAddr>`).
+/// Handlers can ask for the peer's address (`ConnectInfo<SocketAddr>`) and the names in the
+/// certificate that it proved ([`ClientNames`]).
 pub async fn serve(
     listener: TcpListener,
+    security: Security,
     router: Router,
     limits: ServeLimits,
     shutdown: impl Future<Output = ()>,
 ) {
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(limits.head_wait_max);
+    let mut http = auto::Builder::new(TokioExecutor::new());
+    http.http1().timer(TokioTimer::new()).header_read_timeout(limits.head_wait_max);
+    http.http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .keep_alive_interval(limits.head_wait_max)
+        .keep_alive_timeout(limits.head_wait_max);
     let connections = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(limits.connections_max));
-    let router = TowerToHyperService::new(router);
     let mut shutdown = pin!(shutdown);
     loop {
         let accept = async {
@@ -154,23 +168,47 @@ pub async fn serve(
         };
         // Answers are small and written at once. It works without.
         stream.set_nodelay(true).ok();
-        let router = router.clone();
-        let service = service_fn(move |mut request: http::Request<Incoming>| {
-            request.extensions_mut().insert(ConnectInfo(peer));
-            router.call(request)
-        });
-        let connection = http.serve_connection(TokioIo::new(stream), service);
-        let connection = connections.watch(connection);
+        let (http, router, watcher) = (http.clone(), router.clone(), connections.watcher());
+        let acceptor = security.acceptor();
         tokio::spawn(async move {
             let _place = place;
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, %peer, "connection lost");
+            let Some(acceptor) = acceptor else {
+                return talk(&http, stream, router, peer, ClientNames::default(), watcher).await;
+            };
+            match timeout(HANDSHAKE_WAIT_MAX, acceptor.accept(stream)).await {
+                Ok(Ok(stream)) => {
+                    let names = ClientNames(certificate_names(stream.get_ref().1).into());
+                    talk(&http, stream, router, peer, names, watcher).await;
+                }
+                Ok(Err(error)) => tracing::warn!(%error, %peer, "TLS could not be agreed"),
+                Err(_) => tracing::debug!(%peer, "connection closed, TLS was not agreed in time"),
             }
         });
     }
     drop(listener);
-    if tokio::time::timeout(GRACE, connections.shutdown()).await.is_err() {
+    if timeout(GRACE, connections.shutdown()).await.is_err() {
         tracing::warn!(grace = ?GRACE, "requests were cut off at shutdown");
+    }
+}
+
+/// Serves one connection to its end.
+async fn talk(
+    http: &auto::Builder<TokioExecutor>,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    router: Router,
+    peer: SocketAddr,
+    names: ClientNames,
+    watcher: Watcher,
+) {
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: http::Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        request.extensions_mut().insert(names.clone());
+        router.call(request)
+    });
+    let connection = http.serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = watcher.watch(connection.into_owned()).await {
+        tracing::debug!(%error, %peer, "connection lost");
     }
 }
 
@@ -182,8 +220,6 @@ pub(crate) fn is_for_programs(uri: &http::Uri) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
     use tokio::sync::oneshot;
@@ -202,7 +238,10 @@ mod tests {
         );
         let (stop, stopped) = oneshot::channel();
         let server = tokio::spawn(async move {
-            serve(listener, router, limits, async { stopped.await.unwrap_or_default() }).await;
+            serve(listener, Security::Plain, router, limits, async {
+                stopped.await.unwrap_or_default()
+            })
+            .await;
         });
         (address, stop, server)
     }

@@ -291,7 +291,14 @@ async fn serving_ends_when_it_is_told_to() {
     let place = place(2);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let limits = crate::ServeLimits::default();
-    crate::serve(listener, place.router.clone(), limits, std::future::ready(())).await;
+    crate::serve(
+        listener,
+        tls::Security::Plain,
+        place.router.clone(),
+        limits,
+        std::future::ready(()),
+    )
+    .await;
 }
 
 #[tokio::test]

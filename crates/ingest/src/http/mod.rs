@@ -27,6 +27,7 @@ use bus::BusError;
 use event::Timestamp;
 use event::raw::{Encoding, RawRecord};
 use serde_json::json;
+use tls::ClientNames;
 
 use crate::protocol::Peer;
 use crate::sender::Sender;
@@ -69,11 +70,6 @@ impl Default for HttpLimits {
         }
     }
 }
-
-/// The names in the certificate that a client proved, as the server of a connection gives them to
-/// its requests.
-#[derive(Debug, Clone, Default)]
-pub struct ClientCertificate(pub Arc<[String]>);
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -125,7 +121,7 @@ impl Shippers {
         let Some(senders) = &self.0.senders else {
             return Ok(Caller { peer, sender: Arc::new(Sender::unnamed()) });
         };
-        if let Some(ClientCertificate(names)) = extensions.get() {
+        if let Some(ClientNames(names)) = extensions.get() {
             peer.certificate = names.to_vec();
         }
         let offered = offered(headers);
