@@ -98,6 +98,7 @@ impl Server {
             .env("WATCHPOST_SERVER_LISTEN", "127.0.0.1:0")
             .env("WATCHPOST_SYSLOG_UDP", "")
             .env("WATCHPOST_SYSLOG_TCP", "")
+            .env("WATCHPOST_SHIPPERS_LISTEN", "")
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -23,6 +23,7 @@ mod client;
 mod consumer;
 mod error;
 mod identity;
+mod input;
 mod membership;
 mod metrics;
 mod positions;
@@ -31,4 +32,5 @@ mod state;
 mod topics;
 
 pub use bus::KafkaBus;
+pub use input::{InputLimits, InputRecord, TopicInput};
 pub use settings::{Sasl, SaslMechanism, Secret, Settings, Tls, UrlError};

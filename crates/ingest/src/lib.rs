@@ -33,3 +33,8 @@ pub use intake::{Batch, Gate, Intake, IntakeLimits, WhenFull};
 pub use name::{DatasetName, NameError, Namespace};
 pub use sender::{SECRET_BYTES_MIN, SENDERS_MAX, Sender, SenderError, SenderSettings, Senders};
 pub use split::LINE_BYTES_MAX;
+
+/// Counts a record over [`LINE_BYTES_MAX`] that a reader left out; whoever leaves it out says which.
+pub fn count_too_large(listener: &str) {
+    metrics::DROPPED.with_label_values(&[listener, "too_large"]).inc();
+}

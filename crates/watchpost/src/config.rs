@@ -5,11 +5,12 @@
 //! setting that is silently ignored is how a listener stays open.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use ingest::SenderSettings;
 use serde::Deserialize;
 
+use crate::address::{Address, Addresses};
 use crate::open_bus::EMBEDDED;
 
 /// What the environment's overrides begin with.
@@ -30,8 +31,22 @@ pub(crate) struct Config {
     pub(crate) data: Data,
     /// The HTTP server: pages, API, `POST /ingest/...`.
     pub(crate) server: Server,
+    /// The identity of all listeners that speak TLS.
+    pub(crate) tls: TlsSettings,
+    /// Who may send.
+    pub(crate) ingest: IngestSettings,
+    /// Senders with a name and rights.
+    pub(crate) senders: Vec<SenderTable>,
+    /// What shippers speak over HTTP.
+    pub(crate) shippers: Shippers,
     /// Syslog listeners.
     pub(crate) syslog: Syslog,
+    /// Fluentd's forward protocol.
+    pub(crate) fluent: Fluent,
+    /// Beats' and Logstash's protocol.
+    pub(crate) lumberjack: Lumberjack,
+    /// Graylog's format.
+    pub(crate) gelf: Gelf,
     /// Rules and pipelines.
     pub(crate) rules: Rules,
     /// The bus.
@@ -60,8 +75,8 @@ impl Default for Data {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Server {
-    /// The address; loopback unless `insecure`.
-    pub(crate) listen: SocketAddr,
+    /// The address; loopback unless it speaks TLS, or `insecure`.
+    pub(crate) listen: Address,
     /// Allows listening beyond loopback without TLS.
     pub(crate) insecure: bool,
     /// The most bytes of one `POST /ingest/...` body, after decompression.
@@ -70,11 +85,72 @@ pub(crate) struct Server {
 
 impl Default for Server {
     fn default() -> Self {
-        Server {
-            listen: SocketAddr::from(([127, 0, 0, 1], 8480)),
-            insecure: false,
-            body_bytes_max: 64 * 1024 * 1024,
-        }
+        Server { listen: local(8480), insecure: false, body_bytes_max: 64 * 1024 * 1024 }
+    }
+}
+
+/// A port of this machine.
+fn local(port: u16) -> Address {
+    Address::local(([127, 0, 0, 1], port).into())
+}
+
+/// `[tls]`
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct TlsSettings {
+    /// Our certificate and those between it and the root, in PEM. Empty: no TLS.
+    pub(crate) certificate: PathBuf,
+    /// Its key, in PEM.
+    pub(crate) key: PathBuf,
+    /// Certificates that sign those of clients, in PEM.
+    pub(crate) client_ca: PathBuf,
+}
+
+/// `[ingest]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct IngestSettings {
+    /// Whether a protocol that asks for no proof takes logs from addresses of no sender.
+    pub(crate) unknown_senders: bool,
+}
+
+impl Default for IngestSettings {
+    fn default() -> Self {
+        IngestSettings { unknown_senders: true }
+    }
+}
+
+/// `[[senders]]`
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct SenderTable {
+    /// Its name: on every record, in the log, in metrics.
+    pub(crate) name: String,
+    /// The file with its secret: a token, a password, a shared key.
+    pub(crate) secret_file: PathBuf,
+    /// A name in its certificate.
+    pub(crate) certificate: String,
+    /// Networks that it may send from.
+    pub(crate) addresses: Vec<String>,
+    /// The dataset of what names none.
+    pub(crate) dataset: String,
+    /// The datasets that it may name; any if empty.
+    pub(crate) datasets: Vec<String>,
+    /// The namespace of all that it sends.
+    pub(crate) namespace: String,
+}
+
+/// `[shippers]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Shippers {
+    /// Addresses for all that is spoken over HTTP; empty for none.
+    pub(crate) listen: Addresses,
+}
+
+impl Default for Shippers {
+    fn default() -> Self {
+        Shippers { listen: Addresses(vec![local(8481)]) }
     }
 }
 
@@ -82,16 +158,42 @@ impl Default for Server {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Syslog {
-    /// Address of the UDP listener; empty for none.
-    pub(crate) udp: String,
-    /// Address of the TCP listener; empty for none.
-    pub(crate) tcp: String,
+    /// Addresses for datagrams; empty for none.
+    pub(crate) udp: Addresses,
+    /// Addresses for connections, plain or TLS; empty for none.
+    pub(crate) tcp: Addresses,
 }
 
 impl Default for Syslog {
     fn default() -> Self {
-        Syslog { udp: "127.0.0.1:5514".into(), tcp: "127.0.0.1:5514".into() }
+        Syslog { udp: Addresses(vec![local(5514)]), tcp: Addresses(vec![local(5514)]) }
     }
+}
+
+/// `[fluent]`
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Fluent {
+    /// Addresses for Fluentd's forward protocol; empty for none.
+    pub(crate) listen: Addresses,
+}
+
+/// `[lumberjack]`
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Lumberjack {
+    /// Addresses for `output.logstash` of Beats; empty for none.
+    pub(crate) listen: Addresses,
+}
+
+/// `[gelf]`
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Gelf {
+    /// Addresses for connections; empty for none.
+    pub(crate) tcp: Addresses,
+    /// Addresses for datagrams; empty for none.
+    pub(crate) udp: Addresses,
 }
 
 /// `[rules]`
@@ -181,6 +283,14 @@ pub(crate) struct KafkaSettings {
     pub(crate) sasl_username: String,
     /// The file with the user's password.
     pub(crate) sasl_password_file: PathBuf,
+    /// Topics that others write, read into `raw`.
+    pub(crate) input_topics: Vec<String>,
+    /// The cluster that has them, `kafka://host:port`; that of the bus if empty.
+    pub(crate) input_url: String,
+    /// The consumer group that reads them.
+    pub(crate) input_group: String,
+    /// Their dataset; found out if empty.
+    pub(crate) input_dataset: String,
     /// Settings of librdkafka by their own names, above all others.
     pub(crate) client: BTreeMap<String, String>,
 }
@@ -202,6 +312,10 @@ impl Default for KafkaSettings {
             sasl_mechanism: String::new(),
             sasl_username: String::new(),
             sasl_password_file: PathBuf::new(),
+            input_topics: Vec::new(),
+            input_url: String::new(),
+            input_group: "watchpost".to_owned(),
+            input_dataset: String::new(),
             client: BTreeMap::new(),
         }
     }
@@ -223,12 +337,35 @@ impl Default for IndexSettings {
     }
 }
 
+impl SenderTable {
+    fn read(&self) -> Result<SenderSettings, ConfigError> {
+        let path = &self.secret_file;
+        let secret = match path.as_os_str().is_empty() {
+            true => String::new(),
+            false => std::fs::read_to_string(path)
+                .map_err(|error| ConfigError::Secret { path: path.clone(), error })?,
+        };
+        Ok(SenderSettings {
+            name: self.name.clone(),
+            secret: secret.trim().to_owned(),
+            certificate: self.certificate.clone(),
+            addresses: self.addresses.clone(),
+            dataset: self.dataset.clone(),
+            datasets: self.datasets.clone(),
+            namespace: self.namespace.clone(),
+        })
+    }
+}
+
 /// A fault in the configuration; the text names the place and what to do.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigError {
     /// The file can't be read.
     #[error("cannot read the configuration {}: {error}", path.display())]
     Read { path: PathBuf, error: std::io::Error },
+    /// The file of a sender's secret can't be read.
+    #[error("cannot read the secret of a sender, {}: {error}", path.display())]
+    Secret { path: PathBuf, error: std::io::Error },
     /// The text is wrong; TOML's message has line and column.
     #[error("{place}: {message}")]
     Wrong { place: String, message: String },
@@ -244,6 +381,14 @@ impl Config {
         };
         let place = path.map_or("configuration".into(), |path| path.display().to_string());
         Config::from_text(&text, &place, std::env::vars())
+    }
+
+    /// The senders, with their secrets.
+    ///
+    /// # Errors
+    /// When the file of a secret can't be read.
+    pub(crate) fn senders(&self) -> Result<Vec<SenderSettings>, ConfigError> {
+        self.senders.iter().map(SenderTable::read).collect()
     }
 
     fn from_text(
@@ -346,7 +491,7 @@ mod tests {
             ],
         )
         .unwrap();
-        assert_eq!(config.server.listen.port(), 2);
+        assert_eq!(config.server.listen.socket.port(), 2);
         assert!(!config.rules.builtin);
         assert_eq!(config.rules.paths.len(), 2);
         assert_eq!(config.rules.pipelines, [std::path::PathBuf::from("/etc/one.yml")]);

@@ -16,12 +16,15 @@ use bus::{Bus, BusError, Shutdown, Stage, StageHandle, StageOptions, Topic};
 use correlation::{CorrelationStage, Correlations};
 use detection::{DetectionStage, Rules, Watcher};
 use indexing::{Index, IndexError, IndexStage};
+use ingest::SenderError;
 use normalize::NormalizeStage;
+use tls::TlsError;
 
-use crate::config::Config;
+use crate::address::Address;
+use crate::config::{Config, ConfigError};
 use crate::hold_back::{self, Bounds, Reader};
 use crate::ledger_watch::{self, LedgerProblem};
-use crate::listeners::{Listeners, Sockets};
+use crate::listeners::{Doors, Listeners};
 use crate::open_bus::{self, OpenBus};
 use crate::rules::{RuleWatcher, definitions, rule_sources};
 use crate::secret::{TOKEN_BYTES, secret};
@@ -95,7 +98,7 @@ pub(crate) enum EngineError {
     UnknownPart(String),
     /// An address beyond loopback without anybody having said so.
     #[error(
-        "{setting} = {address} is reachable from other machines without TLS; use a loopback address, or set server.insecure = true if something in front does TLS and access control"
+        "{setting} = {address} is reachable from other machines without TLS; write tls://{address} (see table [tls]), use a loopback address, or say that you mean it with plain://{address}"
     )]
     Exposed {
         /// The setting.
@@ -103,16 +106,25 @@ pub(crate) enum EngineError {
         /// The address.
         address: SocketAddr,
     },
-    /// A text that is no address.
-    #[error(
-        "{setting} = {text:?} is no address; write it as 127.0.0.1:5514, or leave it empty for none"
-    )]
-    Address {
+    /// An address that wants TLS without anything to do it with.
+    #[error("{setting} = {address} wants {}", what)]
+    NoTls {
         /// The setting.
         setting: &'static str,
-        /// What it says.
-        text: String,
+        /// The address.
+        address: Address,
+        /// What is missing.
+        what: &'static str,
     },
+    /// The files of the TLS identity.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A sender.
+    #[error(transparent)]
+    Sender(#[from] SenderError),
     /// A port that is taken, or an address that is not ours.
     #[error("cannot listen on {address} ({setting}): {}", why(source))]
     Listen {
@@ -189,7 +201,7 @@ impl Engine {
     pub(crate) fn start(config: &Config, parts: &[Part]) -> Result<Engine, EngineError> {
         let parts: BTreeSet<Part> = parts.iter().copied().collect();
         let has = |part| parts.contains(&part);
-        let sockets = Sockets::bind(config, &parts)?;
+        let doors = Doors::bind(config, &parts)?;
         let folder = &config.data.folder;
         let OpenBus { bus, log_id, index_group } = open_bus::open(config)?;
         let index = Index::open(folder, config.index.options())?;
@@ -209,8 +221,8 @@ impl Engine {
             ledger: LedgerProblem::default(),
             _watcher: None,
         };
-        if let Some(sockets) = sockets {
-            let open = Listeners::open(config, sockets, &parts, &engine.bus, engine.state())?;
+        if let Some(doors) = doors {
+            let open = Listeners::open(config, doors, &parts, &engine.bus, engine.state())?;
             engine.listeners = Some(open);
         }
         engine.watch(config, &parts)?;
@@ -304,15 +316,17 @@ impl Engine {
     /// The address of the pages, with the token; without pages, where events are posted.
     pub(crate) fn link(&self) -> Option<String> {
         let Listeners { address, has_pages, .. } = self.listeners.as_ref()?;
+        let scheme = if address.is_tls() { "https" } else { "http" };
+        let socket = address.socket;
         Some(match has_pages {
-            true => format!("http://{address}/login?token={}", self.token.reveal()),
-            false => format!("http://{address}/ingest/"),
+            true => format!("{scheme}://{socket}/login?token={}", self.token.reveal()),
+            false => format!("{scheme}://{socket}/ingest/"),
         })
     }
 
-    /// Where syslog is taken.
-    pub(crate) fn syslog(&self) -> &[(&'static str, SocketAddr)] {
-        self.listeners.as_ref().map_or(&[], |open| open.syslog.as_slice())
+    /// Where logs are taken, by protocol.
+    pub(crate) fn taking(&self) -> &[(&'static str, Address)] {
+        self.listeners.as_ref().map_or(&[], |open| open.taking.as_slice())
     }
 
     /// Waits until every stage has handled what is on the bus, or a stage has stopped.

@@ -1,6 +1,6 @@
-//! The asynchronous rim of an engine: HTTP and syslog, where they listen, and their end.
+//! The asynchronous rim of an engine: what listens, where, how it is secured, and its end.
 //!
-//! Addresses are checked and the HTTP port is bound before anything is opened, so that a second
+//! Addresses are checked and the HTTP ports are bound before anything is opened, so that a second
 //! start on the same machine touches nothing.
 
 use std::collections::BTreeSet;
@@ -10,13 +10,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bus::Bus;
-use ingest::{Gate, Intake};
+use ingest::datagrams::{DatagramProtocol, Datagrams, GATHERED_BYTES_MAX};
+use ingest::protocol::Protocol;
+use ingest::stream::{Setting, Stream, StreamLimits};
+use ingest::syslog::{self, Syslog, SyslogDatagram};
+use ingest::{Gate, Intake, SenderSettings, Senders};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tls::{Security, Tls, TlsFiles};
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
+use crate::address::{Address, Addresses, Scheme};
 use crate::config::Config;
 use crate::engine::{EngineError, Part, io};
+use crate::kafka_input::KafkaInput;
 
 /// How long connections may take to end at a stop, before they are cut.
 const GRACE: Duration = Duration::from_secs(5);
@@ -24,14 +33,18 @@ const GRACE: Duration = Duration::from_secs(5);
 /// How many files are enough: a thousand connections of each listener, and as many for the store.
 const FILES_WANTED: u64 = 4096;
 
-/// The asynchronous rim: HTTP and syslog.
+/// The name of the sender that has the access token of this process.
+const TOKEN_SENDER: &str = "access-token";
+
+/// The asynchronous rim.
 pub(crate) struct Listeners {
-    runtime: tokio::runtime::Runtime,
+    runtime: Runtime,
     stop: watch::Sender<bool>,
-    tasks: Vec<tokio::task::JoinHandle<()>>,
-    pub(crate) address: SocketAddr,
+    tasks: Vec<JoinHandle<()>>,
+    pub(crate) address: Address,
     pub(crate) has_pages: bool,
-    pub(crate) syslog: Vec<(&'static str, SocketAddr)>,
+    /// What is taken where, by protocol.
+    pub(crate) taking: Vec<(&'static str, Address)>,
     /// Before all of them.
     pub(crate) gate: Gate,
 }
@@ -40,7 +53,7 @@ impl Listeners {
     /// Takes connections from now on.
     pub(crate) fn open(
         config: &Config,
-        sockets: Sockets,
+        doors: Doors,
         parts: &BTreeSet<Part>,
         bus: &Arc<dyn Bus>,
         state: web::AppState,
@@ -57,50 +70,71 @@ impl Listeners {
         let (stop, stopped) = watch::channel(false);
         let intake = Intake::new(Arc::clone(bus), ingest::IntakeLimits::default());
         let gate = intake.gate();
-        let mut tasks = Vec::new();
-        let mut syslog = Vec::new();
+        let takes_logs = parts.contains(&Part::Ingest);
+        let input = if takes_logs { KafkaInput::open(config)? } else { None };
+        let Doors { web: door, tls, senders, doors } = doors;
+        let address = door.address;
+        let mut rim = Rim { intake, senders, tls, connections_max, stopped, tasks: Vec::new() };
+        let mut taking = Vec::new();
         runtime.block_on(async {
-            let limits = ingest::syslog::SyslogLimits::default();
-            let limits = ingest::syslog::SyslogLimits {
-                connections_max: limits.connections_max.min(connections_max),
-                ..limits
-            };
-            if let Some(address) = sockets.syslog_udp {
-                let listener = ingest::syslog::Udp::bind(address, intake.clone(), limits.clone())
-                    .await
-                    .map_err(listen(SYSLOG_UDP, address))?;
-                syslog.push(("UDP", listener.local_addr()));
-                tasks.push(tokio::spawn(listener.run(until_true(stopped.clone()))));
-            }
-            if let Some(address) = sockets.syslog_tcp {
-                let listener = ingest::syslog::Tcp::bind(address, intake.clone(), limits.clone())
-                    .await
-                    .map_err(listen(SYSLOG_TCP, address))?;
-                syslog.push(("TCP", listener.local_addr()));
-                tasks.push(tokio::spawn(listener.run(until_true(stopped.clone()))));
+            if let Some(tls) = rim.tls.clone() {
+                // It goes on for ever; nobody waits for it.
+                tokio::spawn(tls.watch());
             }
             let limits = ingest::http::HttpLimits {
                 body_bytes_max: config.server.body_bytes_max,
                 ..ingest::http::HttpLimits::default()
             };
-            let ingest = ingest::http::router(intake, limits);
+            let mut senders = config.senders()?;
+            senders.push(SenderSettings {
+                name: TOKEN_SENDER.to_owned(),
+                secret: state.token.reveal().to_owned(),
+                ..SenderSettings::default()
+            });
+            let with_token = Senders::new(&senders, false)?;
+            let ingest = ingest::http::router(rim.intake.clone(), limits);
             let router = if !parts.contains(&Part::Web) {
                 web::ingest_router(state, ingest)
             } else {
                 let ingest = parts.contains(&Part::Ingest).then_some(ingest);
                 web::router(state, ingest)
             };
-            let listener =
-                TcpListener::from_std(sockets.http).map_err(listen(HTTP, sockets.http_address))?;
-            let limits = web::ServeLimits::default();
-            let connections_max = limits.connections_max.min(connections_max);
-            let limits = web::ServeLimits { connections_max, ..limits };
-            tasks.push(tokio::spawn(web::serve(listener, router, limits, until_true(stopped))));
+            rim.serve(door, router)?;
+            for door in doors {
+                let (kind, address) = (door.kind, door.address);
+                match kind {
+                    // It was opened above.
+                    Kind::Web => continue,
+                    Kind::Shippers => {
+                        let intake = rim.intake.clone();
+                        rim.serve(
+                            door,
+                            ingest::http::shippers(intake, with_token.clone(), limits),
+                        )?;
+                    }
+                    Kind::SyslogUdp => {
+                        rim.datagrams(&door, syslog::UDP_LISTENER, SyslogDatagram).await?;
+                    }
+                    Kind::SyslogTcp => {
+                        let name = match address.is_tls() {
+                            true => syslog::TLS_LISTENER,
+                            false => syslog::TCP_LISTENER,
+                        };
+                        let make = || Syslog::new(syslog::MESSAGE_BYTES_MAX);
+                        rim.stream(&door, name, make).await?;
+                    }
+                }
+                taking.push((kind.says(), address));
+            }
             Ok::<(), EngineError>(())
         })?;
+        if let Some(input) = input {
+            let (intake, stopped) = (rim.intake.clone(), rim.stopped.clone());
+            let handle = runtime.handle().clone();
+            rim.tasks.push(runtime.spawn_blocking(move || input.run(&intake, stopped, &handle)));
+        }
         let has_pages = parts.contains(&Part::Web);
-        let address = sockets.http_address;
-        Ok(Listeners { runtime, stop, tasks, address, has_pages, syslog, gate })
+        Ok(Listeners { runtime, stop, tasks: rim.tasks, address, has_pages, taking, gate })
     }
 
     /// Takes nothing new, lets what runs end within [`GRACE`], then cuts it.
@@ -119,6 +153,80 @@ impl Listeners {
             }
         });
         self.runtime.shutdown_timeout(Duration::from_millis(200));
+    }
+}
+
+/// What all listeners are opened with.
+struct Rim {
+    intake: Intake,
+    senders: Senders,
+    tls: Option<Tls>,
+    connections_max: usize,
+    stopped: watch::Receiver<bool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Rim {
+    /// A door was checked, so a scheme of TLS has something to do it with.
+    fn security(&self, address: Address) -> Security {
+        match (address.scheme, &self.tls) {
+            (Scheme::Tls, Some(tls)) => Security::Tls(tls.clone()),
+            (Scheme::Mutual, Some(tls)) => Security::Mutual(tls.clone()),
+            _ => Security::Plain,
+        }
+    }
+
+    fn serve(&mut self, door: Door, router: axum::Router) -> Result<(), EngineError> {
+        let Some(socket) = door.socket else { return Ok(()) };
+        let listener = TcpListener::from_std(socket)
+            .map_err(listen(door.kind.setting(), door.address.socket))?;
+        let limits = web::ServeLimits::default();
+        let connections_max = limits.connections_max.min(self.connections_max);
+        let limits = web::ServeLimits { connections_max, ..limits };
+        let security = self.security(door.address);
+        let stopped = until_true(self.stopped.clone());
+        self.tasks.push(tokio::spawn(web::serve(listener, security, router, limits, stopped)));
+        Ok(())
+    }
+
+    async fn stream<P: Protocol>(
+        &mut self,
+        door: &Door,
+        listener: &'static str,
+        make: impl Fn() -> P + Send + 'static,
+    ) -> Result<(), EngineError> {
+        let limits = StreamLimits::default();
+        let setting = Setting {
+            intake: self.intake.clone(),
+            senders: self.senders.clone(),
+            security: self.security(door.address),
+            limits: StreamLimits {
+                connections_max: limits.connections_max.min(self.connections_max),
+                ..limits
+            },
+        };
+        let socket = door.address.socket;
+        let stream = Stream::bind(listener, socket, setting, make)
+            .await
+            .map_err(listen(door.kind.setting(), socket))?;
+        self.tasks.push(tokio::spawn(stream.run(until_true(self.stopped.clone()))));
+        Ok(())
+    }
+
+    async fn datagrams(
+        &mut self,
+        door: &Door,
+        listener: &'static str,
+        protocol: impl DatagramProtocol,
+    ) -> Result<(), EngineError> {
+        let (intake, senders) = (self.intake.clone(), self.senders.clone());
+        let socket = door.address.socket;
+        let datagrams =
+            Datagrams::bind(listener, socket, intake, senders, GATHERED_BYTES_MAX, protocol)
+                .await
+                .map_err(listen(door.kind.setting(), socket))?;
+        self.tasks.push(tokio::spawn(datagrams.run(until_true(self.stopped.clone()))));
+        Ok(())
     }
 }
 
@@ -148,87 +256,169 @@ fn raise_files_max() -> usize {
     usize::try_from(files).unwrap_or(usize::MAX)
 }
 
-/// Where to listen: addresses that are allowed, and the HTTP port, bound before anything is opened,
-/// so that a second start on the same machine touches nothing.
-pub(crate) struct Sockets {
-    http: std::net::TcpListener,
-    http_address: SocketAddr,
-    syslog_udp: Option<SocketAddr>,
-    syslog_tcp: Option<SocketAddr>,
+/// What listens at an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Web,
+    Shippers,
+    SyslogUdp,
+    SyslogTcp,
+}
+
+impl Kind {
+    /// The setting of its addresses.
+    const fn setting(self) -> &'static str {
+        match self {
+            Kind::Web => "server.listen",
+            Kind::Shippers => "shippers.listen",
+            Kind::SyslogUdp => "syslog.udp",
+            Kind::SyslogTcp => "syslog.tcp",
+        }
+    }
+
+    /// What it takes, for people.
+    const fn says(self) -> &'static str {
+        match self {
+            Kind::Web => "pages and API",
+            Kind::Shippers => "shippers over HTTP",
+            Kind::SyslogUdp => "syslog over UDP",
+            Kind::SyslogTcp => "syslog over TCP",
+        }
+    }
+
+    /// Whether its port is bound before anything is opened.
+    const fn is_http(self) -> bool {
+        matches!(self, Kind::Web | Kind::Shippers)
+    }
+
+    const fn is_datagrams(self) -> bool {
+        matches!(self, Kind::SyslogUdp)
+    }
+}
+
+/// An address that nobody needs to be asked about, and its socket where it is bound already.
+struct Door {
+    kind: Kind,
+    address: Address,
+    socket: Option<std::net::TcpListener>,
+}
+
+/// All that listens, checked: with it a second start on the same machine touches nothing.
+pub(crate) struct Doors {
+    web: Door,
+    tls: Option<Tls>,
+    senders: Senders,
+    doors: Vec<Door>,
 }
 
 /// Where these parts would listen, by setting.
 ///
 /// # Errors
-/// When an address is refused.
+/// When an address, the TLS identity or a sender is refused.
 pub(crate) fn addresses(
     config: &Config,
     parts: &[Part],
-) -> Result<Vec<(&'static str, SocketAddr)>, EngineError> {
+) -> Result<Vec<(&'static str, Address)>, EngineError> {
     let parts = parts.iter().copied().collect();
-    let Some(allowed) = Allowed::of(config, &parts)? else { return Ok(Vec::new()) };
-    let udp = allowed.syslog_udp.map(|address| (SYSLOG_UDP, address));
-    let tcp = allowed.syslog_tcp.map(|address| (SYSLOG_TCP, address));
-    Ok([Some((HTTP, allowed.http)), udp, tcp].into_iter().flatten().collect())
-}
-
-/// Addresses that nobody needs to be asked about.
-struct Allowed {
-    http: SocketAddr,
-    syslog_udp: Option<SocketAddr>,
-    syslog_tcp: Option<SocketAddr>,
-}
-
-impl Allowed {
-    fn of(config: &Config, parts: &BTreeSet<Part>) -> Result<Option<Allowed>, EngineError> {
-        let takes_logs = parts.contains(&Part::Ingest);
-        if !takes_logs && !parts.contains(&Part::Web) {
-            return Ok(None);
-        }
-        let insecure = config.server.insecure;
-        let allowed = |setting, address: SocketAddr| {
-            if address.ip().is_loopback() || insecure {
-                Ok(address)
-            } else {
-                Err(EngineError::Exposed { setting, address })
-            }
-        };
-        let wanted = |setting, text: &str| match text.trim() {
-            _ if !takes_logs => Ok(None),
-            "" => Ok(None),
-            text => match text.parse() {
-                Ok(address) => allowed(setting, address).map(Some),
-                Err(_) => Err(EngineError::Address { setting, text: text.to_owned() }),
-            },
-        };
-        let syslog_udp = wanted(SYSLOG_UDP, &config.syslog.udp)?;
-        let syslog_tcp = wanted(SYSLOG_TCP, &config.syslog.tcp)?;
-        let http = allowed(HTTP, config.server.listen)?;
-        Ok(Some(Allowed { http, syslog_udp, syslog_tcp }))
+    let wanted = wanted(config, &parts);
+    if !wanted.is_empty() {
+        check(config, &wanted)?;
+        Senders::new(&config.senders()?, config.ingest.unknown_senders)?;
     }
+    Ok(wanted.into_iter().map(|(kind, address)| (kind.setting(), address)).collect())
 }
 
-impl Sockets {
+/// What listens for these parts.
+fn wanted(config: &Config, parts: &BTreeSet<Part>) -> Vec<(Kind, Address)> {
+    let takes_logs = parts.contains(&Part::Ingest);
+    if !takes_logs && !parts.contains(&Part::Web) {
+        return Vec::new();
+    }
+    let none = Addresses::default();
+    let if_taken = |addresses| if takes_logs { addresses } else { &none };
+    let of = |kind, addresses: &Addresses| {
+        addresses.0.iter().map(|&address| (kind, address)).collect::<Vec<_>>()
+    };
+    let mut all = vec![(Kind::Web, config.server.listen)];
+    all.extend(of(Kind::Shippers, if_taken(&config.shippers.listen)));
+    all.extend(of(Kind::SyslogUdp, if_taken(&config.syslog.udp)));
+    all.extend(of(Kind::SyslogTcp, if_taken(&config.syslog.tcp)));
+    all
+}
+
+/// Opens the TLS identity, if there is one, and refuses what nobody should do without saying so.
+fn check(config: &Config, wanted: &[(Kind, Address)]) -> Result<Option<Tls>, EngineError> {
+    let files = TlsFiles {
+        certificate: config.tls.certificate.clone(),
+        key: config.tls.key.clone(),
+        client_ca: config.tls.client_ca.clone(),
+    };
+    let tls = match files.certificate.as_os_str().is_empty() {
+        true => None,
+        false => Some(Tls::open(files)?),
+    };
+    for &(kind, address) in wanted {
+        let setting = kind.setting();
+        let is_local = address.socket.ip().is_loopback() || config.server.insecure;
+        let lacks = |what| Err(EngineError::NoTls { setting, address, what });
+        match address.scheme {
+            Scheme::Local if !is_local => {
+                return Err(EngineError::Exposed { setting, address: address.socket });
+            }
+            Scheme::Local | Scheme::Plain => {}
+            Scheme::Tls | Scheme::Mutual if kind.is_datagrams() => {
+                return lacks("TLS, and datagrams have none; use TCP, or plain:// if you mean it");
+            }
+            Scheme::Tls if tls.is_none() => {
+                return lacks("TLS, and table [tls] names no certificate and key");
+            }
+            Scheme::Mutual if !tls.as_ref().is_some_and(Tls::is_mutual) => {
+                return lacks(
+                    "certificates of clients, and table [tls] names no certificate, key and client_ca",
+                );
+            }
+            Scheme::Tls | Scheme::Mutual => {}
+        }
+    }
+    Ok(tls)
+}
+
+impl Doors {
+    /// Checks all addresses, and binds those of HTTP. `None` if these parts listen to nothing.
     pub(crate) fn bind(
         config: &Config,
         parts: &BTreeSet<Part>,
-    ) -> Result<Option<Sockets>, EngineError> {
-        let Some(allowed) = Allowed::of(config, parts)? else { return Ok(None) };
-        let Allowed { http: address, syslog_udp, syslog_tcp } = allowed;
-        let bound = std::net::TcpListener::bind(address).and_then(|socket| {
+    ) -> Result<Option<Doors>, EngineError> {
+        let wanted = wanted(config, parts);
+        let tls = check(config, &wanted)?;
+        let senders = Senders::new(&config.senders()?, config.ingest.unknown_senders)?;
+        let mut doors = Vec::new();
+        for (kind, address) in wanted {
+            doors.push(Door::open(kind, address)?);
+        }
+        if doors.is_empty() {
+            return Ok(None);
+        }
+        let web = doors.remove(0);
+        Ok(Some(Doors { web, tls, senders, doors }))
+    }
+}
+
+impl Door {
+    fn open(kind: Kind, address: Address) -> Result<Door, EngineError> {
+        if !kind.is_http() {
+            return Ok(Door { kind, address, socket: None });
+        }
+        let bound = std::net::TcpListener::bind(address.socket).and_then(|socket| {
             socket.set_nonblocking(true)?;
             let address = socket.local_addr()?;
             Ok((socket, address))
         });
-        let (http, http_address) = bound.map_err(listen(HTTP, address))?;
-        Ok(Some(Sockets { http, http_address, syslog_udp, syslog_tcp }))
+        let (socket, at) = bound.map_err(listen(kind.setting(), address.socket))?;
+        let address = Address { socket: at, ..address };
+        Ok(Door { kind, address, socket: Some(socket) })
     }
 }
-
-/// The settings of the addresses.
-const HTTP: &str = "server.listen";
-const SYSLOG_UDP: &str = "syslog.udp";
-const SYSLOG_TCP: &str = "syslog.tcp";
 
 fn listen(
     setting: &'static str,

@@ -7,12 +7,14 @@
 
 #![expect(clippy::print_stdout, reason = "results on standard output are the purpose")]
 
+mod address;
 mod args;
 mod commands;
 mod config;
 mod engine;
 mod events;
 mod hold_back;
+mod kafka_input;
 mod ledger_watch;
 mod listeners;
 mod open_bus;

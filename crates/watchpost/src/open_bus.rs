@@ -61,7 +61,7 @@ fn open_embedded(config: &Config) -> Result<OpenBus, EngineError> {
 
 fn open_kafka(config: &Config) -> Result<OpenBus, EngineError> {
     make_folder(&config.data.folder)?;
-    let settings = kafka_settings(config)?;
+    let settings = kafka_settings(config, &config.bus.url)?;
     let instance = settings.instance.clone();
     let bus = KafkaBus::connect(settings)?;
     if config.kafka.create_topics {
@@ -75,10 +75,10 @@ fn open_kafka(config: &Config) -> Result<OpenBus, EngineError> {
     Ok(OpenBus { bus: Arc::new(bus), log_id, index_group: format!("indexing.{instance}") })
 }
 
-/// The cluster's settings: the address says where it is, the configuration all else.
-pub(crate) fn kafka_settings(config: &Config) -> Result<Settings, EngineError> {
+/// The settings of the cluster at this address; the configuration says all else.
+pub(crate) fn kafka_settings(config: &Config, url: &str) -> Result<Settings, EngineError> {
     let table = &config.kafka;
-    let mut settings = Settings::from_url(&config.bus.url).map_err(BusFault::from)?;
+    let mut settings = Settings::from_url(url).map_err(BusFault::from)?;
     settings.prefix.clone_from(&table.topic_prefix);
     settings.instance = match table.instance.as_str() {
         "" => format!("i{}", secret(&config.data.folder.join("instance"), INSTANCE_BYTES)?),

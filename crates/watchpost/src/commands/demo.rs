@@ -14,9 +14,10 @@ use bus::Topic;
 use event::{Level, RawRecord, Timestamp};
 use simulation::{Simulation, Staged};
 
+use crate::address::{Address, Addresses};
 use crate::args::DemoArgs;
 use crate::commands::Outcome;
-use crate::config::Config;
+use crate::config::{Config, Syslog};
 use crate::engine::{Engine, EngineError, Part};
 use crate::signals::Signals;
 use crate::style;
@@ -47,9 +48,9 @@ pub(crate) fn run(args: DemoArgs) -> Outcome {
     };
     let mut config = Config::default();
     config.data.folder = folder.to_owned();
-    config.server.listen = args.listen;
-    config.syslog.udp.clear();
-    config.syslog.tcp.clear();
+    config.server.listen = Address::local(args.listen);
+    config.syslog = Syslog { udp: Addresses::default(), tcp: Addresses::default() };
+    config.shippers.listen = Addresses::default();
     config.rules.reload_seconds = 0;
 
     let signals = Signals::catch()?;

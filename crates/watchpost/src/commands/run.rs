@@ -103,8 +103,8 @@ fn say_what_runs(engine: &Engine, config: &Config) {
             style::dim("rule:")
         ));
     }
-    for (protocol, address) in engine.syslog() {
-        say(format_args!("syslog over {protocol} on {address}"));
+    for (protocol, address) in engine.taking() {
+        say(format_args!("{protocol} on {address}"));
     }
     if let Some(link) = engine.link() {
         tell(std::io::stdout(), format_args!("{} {link}", style::good("ready:")));

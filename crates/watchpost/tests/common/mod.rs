@@ -119,7 +119,8 @@ impl Server {
             .args(args)
             .env("WATCHPOST_SERVER_LISTEN", "127.0.0.1:0")
             .env("WATCHPOST_SYSLOG_UDP", "")
-            .env("WATCHPOST_SYSLOG_TCP", "");
+            .env("WATCHPOST_SYSLOG_TCP", "")
+            .env("WATCHPOST_SHIPPERS_LISTEN", "");
         for (name, value) in environment {
             command.env(name, value);
         }
