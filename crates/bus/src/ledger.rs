@@ -11,6 +11,9 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
+use event::Timestamp;
+use event::raw::{LISTENER, SENDER};
+
 use crate::{
     Batch, Bus, BusError, Offset, Output, Partition, PollLimits, Polled, Record, StateReader, Topic,
 };
@@ -27,6 +30,9 @@ const OTHERS: &str = "(others)";
 /// The most sources of a partition that are counted apart: senders choose their addresses.
 const SOURCES_MAX: usize = 10_000;
 
+/// The longest name of a listener or sender that is kept of a source, in letters.
+const NAME_LETTERS_MAX: usize = 100;
+
 /// The longest name of a source.
 const SOURCE_BYTES_MAX: usize = 255;
 
@@ -36,6 +42,9 @@ pub(crate) const KEYS: &[u8] = b"\0ledger/";
 
 /// What the keys of counts begin with.
 const COUNTS: &[u8] = b"\0ledger/counts/";
+
+/// What the keys of what is known of a source begin with.
+const SEEN: &[u8] = b"\0ledger/seen/";
 
 /// What the keys of first offsets begin with.
 const FIRST: &[u8] = b"\0ledger/first/";
@@ -101,6 +110,80 @@ impl Counts {
     }
 }
 
+/// What is known of a source beside its counts.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Seen {
+    /// The bytes of its records, without keys and headers.
+    pub bytes: u64,
+    /// When its first record was appended; none if it was counted before this was kept.
+    pub first: Option<Timestamp>,
+    /// When its last record was appended.
+    pub last: Option<Timestamp>,
+    /// The listener of its last record.
+    pub listener: String,
+    /// The name that it proved with its last record; empty if it was not asked.
+    pub sender: String,
+}
+
+impl Seen {
+    fn see(&mut self, record: &Record<'_>) {
+        self.bytes += record.value.len() as u64;
+        self.first.get_or_insert(record.timestamp);
+        if self.last.is_some_and(|last| last > record.timestamp) {
+            return;
+        }
+        self.last = Some(record.timestamp);
+        let known = [(LISTENER, &mut self.listener), (SENDER, &mut self.sender)];
+        for (header, kept) in known {
+            let now = record.headers.get_str(header).unwrap_or_default();
+            if kept != now {
+                kept.clear();
+                kept.extend(now.chars().take(NAME_LETTERS_MAX));
+            }
+        }
+    }
+
+    /// Adds what another partition, or a later time, knows of the same source.
+    fn add(&mut self, other: &Seen) {
+        self.bytes += other.bytes;
+        self.first = [self.first, other.first].into_iter().flatten().min();
+        if other.last >= self.last {
+            self.last = other.last;
+            self.listener.clone_from(&other.listener);
+            self.sender.clone_from(&other.sender);
+        }
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let time = |time: Option<Timestamp>| time.map_or(i64::MIN, Timestamp::as_nanos);
+        let mut bytes = self.bytes.to_le_bytes().to_vec();
+        bytes.extend(time(self.first).to_le_bytes());
+        bytes.extend(time(self.last).to_le_bytes());
+        bytes.extend(self.listener.as_bytes());
+        bytes.push(0);
+        bytes.extend(self.sender.as_bytes());
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Seen> {
+        let mut rest = bytes;
+        let mut next = || {
+            let (number, after) = rest.split_first_chunk::<8>()?;
+            rest = after;
+            Some(*number)
+        };
+        let count = u64::from_le_bytes(next()?);
+        let mut time = || {
+            let nanoseconds = i64::from_le_bytes(next()?);
+            Some((nanoseconds != i64::MIN).then(|| Timestamp::from_nanos(nanoseconds)))
+        };
+        let (first, last) = (time()?, time()?);
+        let (listener, sender) = std::str::from_utf8(rest).ok()?.split_once('\0')?;
+        let (listener, sender) = (listener.to_owned(), sender.to_owned());
+        Some(Seen { bytes: count, first, last, listener, sender })
+    }
+}
+
 /// What became of one record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -126,7 +209,7 @@ pub(crate) struct Pending {
 struct PartitionCounts {
     /// From which offset on records are not counted yet.
     floor: Offset,
-    counts: HashMap<String, Counts>,
+    counts: HashMap<String, (Counts, Seen)>,
     /// The sources that have counts of their own.
     known: HashSet<String>,
 }
@@ -174,7 +257,10 @@ impl Pending {
             return;
         }
         let Some(of) = self.partitions.get_mut(&record.partition) else { return };
-        let counts = of.of_source(&source(record));
+        let (counts, seen) = of.of_source(&source(record));
+        if !is_replay && record.topic == Topic::Raw && outcome != Outcome::NotOurs {
+            seen.see(record);
+        }
         match (is_replay, outcome) {
             (_, Outcome::NotOurs) | (true, Outcome::Rejected) => counts.replayed += 1,
             (true, Outcome::Handled { produced }) => {
@@ -207,7 +293,14 @@ impl Pending {
     ) -> Result<(), BusError> {
         let Some(topic) = self.topic else { return Ok(()) };
         for (partition, of) in &self.partitions {
-            for (name, more) in &of.counts {
+            for (name, (more, seen)) in &of.counts {
+                if *seen != Seen::default() {
+                    let key = [&seen_prefix(topic), name.as_bytes()].concat();
+                    let stored = state.get(*partition, &key)?;
+                    let mut all = stored.as_deref().and_then(Seen::decode).unwrap_or_default();
+                    all.add(seen);
+                    output.put_state(*partition, key, all.encode());
+                }
                 let key = [&counts_prefix(topic), name.as_bytes()].concat();
                 let stored = state.get(*partition, &key)?;
                 let mut counts = stored.as_deref().and_then(Counts::decode).unwrap_or_default();
@@ -234,7 +327,7 @@ impl Pending {
 
 impl PartitionCounts {
     /// The counts of a source; the name is copied once per commit.
-    fn of_source(&mut self, name: &str) -> &mut Counts {
+    fn of_source(&mut self, name: &str) -> &mut (Counts, Seen) {
         if !self.counts.contains_key(name) {
             let is_too_many = self.known.len() + self.counts.len() >= SOURCES_MAX;
             let name = if is_too_many && !self.known.contains(name) { OTHERS } else { name };
@@ -246,6 +339,10 @@ impl PartitionCounts {
 
 fn counts_prefix(topic: Topic) -> Vec<u8> {
     [COUNTS, topic.as_str().as_bytes(), b"/"].concat()
+}
+
+fn seen_prefix(topic: Topic) -> Vec<u8> {
+    [SEEN, topic.as_str().as_bytes(), b"/"].concat()
 }
 
 fn first_key(topic: Topic) -> Vec<u8> {
@@ -281,6 +378,8 @@ pub struct Account {
     pub in_flight: u64,
     /// Events missing (negative) or too many (positive). Zero, or something is wrong.
     pub error: i64,
+    /// What is known of it beside.
+    pub seen: Seen,
 }
 
 /// The accounts of all sources.
@@ -368,6 +467,7 @@ impl Ledger {
                     stored: end.consumed.wrapping_sub(end.rejected),
                     in_flight,
                     error,
+                    seen: made_after.seen.get(name).cloned().unwrap_or_default(),
                 });
             }
             return Ok(ledger);
@@ -379,6 +479,23 @@ impl Ledger {
     }
 }
 
+/// The sources of the records that a group has normalised: how many records of each, and what is
+/// known of it. Cheaper than the whole ledger.
+///
+/// # Errors
+/// When the bus does not answer.
+pub fn sources(
+    bus: &dyn Bus,
+    normalize: &str,
+) -> Result<BTreeMap<String, (Counts, Seen)>, BusError> {
+    let End { counts, mut seen, .. } = End::read(bus, normalize, Topic::Raw)?;
+    let with_seen = counts.into_iter().map(|(name, counts)| {
+        let seen = seen.remove(&name).unwrap_or_default();
+        (name, (counts, seen))
+    });
+    Ok(with_seen.collect())
+}
+
 fn difference(larger: u64, smaller: u64) -> i64 {
     i64::try_from(larger - smaller).unwrap_or(i64::MAX)
 }
@@ -387,6 +504,7 @@ fn difference(larger: u64, smaller: u64) -> i64 {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct End {
     counts: BTreeMap<String, Counts>,
+    seen: BTreeMap<String, Seen>,
     first: BTreeMap<Partition, u64>,
     committed: Vec<Option<Offset>>,
 }
@@ -395,12 +513,17 @@ impl End {
     fn read(bus: &dyn Bus, group: &str, topic: Topic) -> Result<End, BusError> {
         let mut end = End { committed: bus.committed(group, topic)?, ..End::default() };
         let counts_of = counts_prefix(topic);
+        let seen_of = seen_prefix(topic);
         let first_of = first_key(topic);
         bus.state_of(group, &mut |partition, key, value| {
             if let Some(name) = key.strip_prefix(counts_of.as_slice()) {
                 let name = String::from_utf8_lossy(name).into_owned();
                 let counts = Counts::decode(value).unwrap_or_default();
                 end.counts.entry(name).or_default().add(&counts);
+            } else if let Some(name) = key.strip_prefix(seen_of.as_slice()) {
+                let name = String::from_utf8_lossy(name).into_owned();
+                let seen = Seen::decode(value).unwrap_or_default();
+                end.seen.entry(name).or_default().add(&seen);
             } else if key == first_of.as_slice()
                 && let Ok(first) = value.try_into()
             {

@@ -94,9 +94,15 @@ pub(crate) struct RunArgs {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct SourcesArgs {
     #[command(subcommand)]
-    pub(crate) command: SourcesCommand,
+    pub(crate) command: Option<SourcesCommand>,
+    #[command(flatten)]
+    pub(crate) on: RejectedOn,
+    /// How it is written
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
 }
 
 #[derive(Debug, Subcommand)]

@@ -35,6 +35,8 @@ pub(crate) struct Config {
     pub(crate) tls: TlsSettings,
     /// Who may send.
     pub(crate) ingest: IngestSettings,
+    /// What is told of sources that change.
+    pub(crate) sources: SourceSettings,
     /// Senders with a name and rights.
     pub(crate) senders: Vec<SenderTable>,
     /// What shippers speak over HTTP.
@@ -117,6 +119,22 @@ pub(crate) struct IngestSettings {
 impl Default for IngestSettings {
     fn default() -> Self {
         IngestSettings { unknown_senders: true }
+    }
+}
+
+/// `[sources]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct SourceSettings {
+    /// How long a source that sends steadily may send nothing; 0 to watch none.
+    pub(crate) silent_after_seconds: u64,
+    /// How many times more or less than usual a source may send; 0 for any.
+    pub(crate) volume_factor: u64,
+}
+
+impl Default for SourceSettings {
+    fn default() -> Self {
+        SourceSettings { silent_after_seconds: 3600, volume_factor: 10 }
     }
 }
 

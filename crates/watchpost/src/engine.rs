@@ -28,6 +28,7 @@ use crate::listeners::{Doors, Listeners};
 use crate::open_bus::{self, OpenBus};
 use crate::rules::{RuleWatcher, definitions, rule_sources};
 use crate::secret::{TOKEN_BYTES, secret};
+use crate::source_watch;
 
 /// How often a waiting caller looks whether the stages have caught up.
 const IDLE_CHECK: Duration = Duration::from_millis(25);
@@ -266,6 +267,10 @@ impl Engine {
             let (problem, shutdown) = (self.ledger.clone(), self.shutdown.clone());
             let watching = ledger_watch::start(bus, group, problem, shutdown).map_err(beside)?;
             self.watching.push(watching);
+            let (bus, shutdown) = (Arc::clone(&self.bus), self.shutdown.clone());
+            let (settings, folder) = (config.sources.clone(), &config.data.folder);
+            let watching = source_watch::start(bus, "normalize", settings, folder, shutdown);
+            self.watching.extend(watching.map_err(beside)?);
         }
         let takes_logs = parts.contains(&Part::Ingest);
         // Who takes logs in watches all stages, also those of other processes.

@@ -7,10 +7,12 @@
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
-use bus::{Bus, BusError, Records, Shutdown, Topic};
-use event::{Alert, Level, RuleRef, Timestamp};
+use bus::{Bus, BusError, Shutdown};
+use event::{Level, Timestamp};
 use prometheus::{IntGauge, Opts};
 use web::ledger::LedgerAnswer;
+
+use crate::own_alert::{OwnAlert, raise};
 
 /// How often it is looked at.
 const EVERY: Duration = Duration::from_secs(60);
@@ -128,34 +130,20 @@ fn reason(ledger: &LedgerAnswer) -> String {
 }
 
 fn alert(bus: &dyn Bus, reason: String, now: Timestamp) -> Result<(), BusError> {
-    let alert = Alert {
-        id: Alert::make_id(&[RULE_ID, &reason]),
-        time: now,
-        created: now,
-        received: now,
-        rule: RuleRef {
-            id: RULE_ID.to_owned(),
-            title: "The ledger of conservation does not balance".to_owned(),
-            level: Level::High,
-            ..RuleRef::default()
-        },
+    let alert = OwnAlert {
+        rule: RULE_ID,
+        title: "The ledger of conservation does not balance",
+        level: Level::High,
+        identity: &reason.clone(),
         reason,
-        namespace: event::raw::NAMESPACE_DEFAULT.to_owned(),
-        matched: Vec::new(),
         group: Vec::new(),
-        event_count: 0,
-        event_ids: Vec::new(),
-        evidence: Vec::new(),
     };
-    let Ok(document) = alert.to_event() else { return Ok(()) };
-    let mut records = Records::new();
-    records.push(alert.id.as_bytes(), &[], document.to_json().as_bytes());
-    bus.append(Topic::Alerts, &mut records)
+    raise(bus, alert, now)
 }
 
 #[cfg(test)]
 mod tests {
-    use bus::MemoryBus;
+    use bus::{MemoryBus, Topic};
     use web::ledger::SourceAccount;
 
     use super::*;
@@ -174,6 +162,7 @@ mod tests {
             stored: 7,
             in_flight: 0,
             error: -2,
+            ..SourceAccount::default()
         };
         let mut ledger = LedgerAnswer {
             imbalance: 2,

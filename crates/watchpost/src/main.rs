@@ -18,10 +18,12 @@ mod kafka_input;
 mod ledger_watch;
 mod listeners;
 mod open_bus;
+mod own_alert;
 mod rule_tests;
 mod rules;
 mod secret;
 mod signals;
+mod source_watch;
 mod style;
 mod terminal;
 

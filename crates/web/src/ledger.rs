@@ -1,6 +1,6 @@
 //! The ledger of conservation as the API and the command line show it.
 
-use bus::ledger::{Account, Ledger};
+use bus::ledger::{Account, Ledger, Seen};
 use bus::{Bus, BusError};
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +25,7 @@ pub struct LedgerAnswer {
 }
 
 /// The account of one source.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct SourceAccount {
     /// Who sends: an address, or the path of a file.
     pub source: String,
@@ -43,6 +43,21 @@ pub struct SourceAccount {
     pub in_flight: u64,
     /// Events missing (negative) or too many.
     pub error: i64,
+    /// Bytes of its records.
+    #[serde(default)]
+    pub bytes: u64,
+    /// When its first record came, RFC 3339; empty if not known.
+    #[serde(default)]
+    pub first: String,
+    /// When its last record came.
+    #[serde(default)]
+    pub last: String,
+    /// The listener of its last record.
+    #[serde(default)]
+    pub listener: String,
+    /// The name of the sender that it proved to be; empty if it was not asked.
+    #[serde(default)]
+    pub sender: String,
 }
 
 /// Reads the ledger of a bus whose index is fed by this group.
@@ -68,8 +83,23 @@ impl From<Ledger> for LedgerAnswer {
 
 impl From<Account> for SourceAccount {
     fn from(account: Account) -> Self {
-        let Account { source, received, dropped, rejected, events, stored, in_flight, error } =
+        let Account { source, received, dropped, rejected, events, stored, in_flight, .. } =
             account;
-        SourceAccount { source, received, dropped, rejected, events, stored, in_flight, error }
+        let Seen { bytes, first, last, listener, sender } = account.seen;
+        SourceAccount {
+            source,
+            received,
+            dropped,
+            rejected,
+            events,
+            stored,
+            in_flight,
+            error: account.error,
+            bytes,
+            first: first.map(|time| time.to_string()).unwrap_or_default(),
+            last: last.map(|time| time.to_string()).unwrap_or_default(),
+            listener,
+            sender,
+        }
     }
 }
