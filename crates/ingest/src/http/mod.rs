@@ -3,12 +3,14 @@
 //! | path | protocol |
 //! | --- | --- |
 //! | `POST /ingest/{dataset}` | our own: lines or JSON ([`json`]) |
+//! | `/_bulk`, `/{index}/_doc` and what goes with them | Elasticsearch's (`elasticsearch`) |
 //!
 //! All of them answer once what they were sent is durable, take bodies that are packed, ask for a
 //! secret (`Authorization` with `Bearer`, `Basic`, `ApiKey` or `Splunk`) or a client's certificate,
 //! and say 429 with `Retry-After` when too much is in flight.
 
 mod body;
+mod elasticsearch;
 mod json;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -88,9 +90,11 @@ pub fn router(intake: Intake, limits: HttpLimits) -> Router {
     json::router().with_state(Shippers::new(intake, None, limits))
 }
 
-/// All protocols, each of which asks for a sender's secret or certificate.
+/// All protocols, each of which asks for a sender's secret or certificate. For a port of its own:
+/// what no protocol has a path for is answered as Elasticsearch would.
 pub fn shippers(intake: Intake, senders: Senders, limits: HttpLimits) -> Router {
-    json::router().with_state(Shippers::new(intake, Some(senders), limits))
+    let shippers = Shippers::new(intake, Some(senders), limits);
+    json::router().merge(elasticsearch::router()).with_state(shippers)
 }
 
 impl Shippers {
