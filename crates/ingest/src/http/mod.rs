@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `POST /ingest/{dataset}` | our own: lines or JSON ([`json`]) |
 //! | `/_bulk`, `/{index}/_doc` and what goes with them | Elasticsearch's (`elasticsearch`) |
+//! | `/services/collector` and below | Splunk's HTTP Event Collector (`hec`) |
 //!
 //! All of them answer once what they were sent is durable, take bodies that are packed, ask for a
 //! secret (`Authorization` with `Bearer`, `Basic`, `ApiKey` or `Splunk`) or a client's certificate,
@@ -11,6 +12,7 @@
 
 mod body;
 mod elasticsearch;
+mod hec;
 mod json;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -94,7 +96,7 @@ pub fn router(intake: Intake, limits: HttpLimits) -> Router {
 /// what no protocol has a path for is answered as Elasticsearch would.
 pub fn shippers(intake: Intake, senders: Senders, limits: HttpLimits) -> Router {
     let shippers = Shippers::new(intake, Some(senders), limits);
-    json::router().merge(elasticsearch::router()).with_state(shippers)
+    json::router().merge(elasticsearch::router()).merge(hec::router()).with_state(shippers)
 }
 
 impl Shippers {
