@@ -196,7 +196,7 @@ impl Event {
 
     /// The first value of a field.
     pub fn get(&self, path: &str) -> Option<Value<'_>> {
-        self.places(path).next().and_then(|at| self.value_at(at))
+        self.places(path, path_hash(path)).next().and_then(|at| self.value_at(at))
     }
 
     /// The text of a field, if it is a text.
@@ -206,7 +206,7 @@ impl Event {
 
     /// All values of a field, in their order.
     pub fn values<'a>(&'a self, path: &'a str) -> impl Iterator<Item = Value<'a>> {
-        self.places(path).filter_map(|at| self.value_at(at))
+        self.places(path, path_hash(path)).filter_map(|at| self.value_at(at))
     }
 
     /// Every field: its name's hash ([`path_hash`]), its name, its value. Array elements and what
@@ -262,7 +262,7 @@ impl Event {
 
     /// Gives a field this one value, whatever it had before.
     pub fn set<'v>(&mut self, path: &str, value: impl Into<Value<'v>>) {
-        let Some(at) = self.places(path).next() else {
+        let Some(at) = self.places(path, path_hash(path)).next() else {
             self.push(path, value.into(), Role::Single);
             return;
         };
@@ -336,6 +336,23 @@ impl Event {
         }
     }
 
+    /// Takes over those fields of another event whose names this one does not have. Arrays are taken
+    /// whole or not at all.
+    pub fn clone_missing(&mut self, other: &Event) {
+        let own = self.len();
+        let mut taken = false;
+        for (field, hash) in other.fields.iter().zip(&other.hashes) {
+            let name = other.name(field);
+            // What stands inside kept JSON comes after it, and goes where it goes.
+            if field.role != Role::Inside {
+                taken = !self.places(name, *hash).any(|at| at < own);
+            }
+            if taken {
+                self.push(name, other.value(field), field.role);
+            }
+        }
+    }
+
     /// Writes a time as RFC 3339.
     pub fn set_time(&mut self, path: &str, time: Timestamp) {
         self.set(path, time.to_string().as_str());
@@ -394,9 +411,8 @@ impl Event {
         (self.name(field), self.value(field), field.role)
     }
 
-    /// The places of a field's values.
-    fn places<'a>(&'a self, path: &'a str) -> impl Iterator<Item = usize> + 'a {
-        let hash = path_hash(path);
+    /// The places of the values of a field, whose name has this hash.
+    fn places<'a>(&'a self, path: &'a str, hash: u64) -> impl Iterator<Item = usize> + 'a {
         self.hashes.iter().enumerate().filter(move |(_, other)| **other == hash).filter_map(
             move |(at, _)| (self.fields.get(at).map(|f| self.name(f)) == Some(path)).then_some(at),
         )
@@ -475,6 +491,28 @@ mod tests {
         event.remove("related.user");
         assert_eq!(event.get("related.user"), None);
         assert_eq!(event.len(), 2);
+    }
+
+    #[test]
+    fn what_is_missing_is_taken_over() {
+        let mut event = Event::new();
+        event.parse_json(br#"{"a":1,"list":[1,2],"kept":"x"}"#).unwrap();
+        let mut other = Event::new();
+        other
+            .parse_json(
+                br#"{"a":2,"b":3,"list":[3],"more":[4,5],"kept":[{"c":1}],"new":[{"d":1}]}"#,
+            )
+            .unwrap();
+        event.clone_missing(&other);
+        let mut again = Event::new();
+        again.parse_json(event.to_json().as_bytes()).unwrap();
+        assert_eq!(
+            event.to_json(),
+            r#"{"a":1,"b":3,"kept":"x","list":[1,2],"more":[4,5],"new":[{"d":1}]}"#
+        );
+        assert_eq!(event.get("kept.c"), None);
+        assert_eq!(event.get("new.d"), Some(Value::Int(1)));
+        assert_eq!(event.len(), again.len());
     }
 
     #[test]
