@@ -49,6 +49,8 @@ pub(crate) fn decode(text: &str, raw: &RawRecord<'_>, out: &mut Event) -> Decode
             let dataset = if program == "nginx" { "nginx.access" } else { "apache.access" };
             if web::decode(body, dataset, out) == Decoded::No {
                 classify(&message, raw, out);
+            } else if raw.dataset.is_empty() {
+                out.set("event.dataset", dataset);
             }
         }
         Some("audit" | "audispd" | "audisp-syslog" | "kernel")
@@ -56,6 +58,12 @@ pub(crate) fn decode(text: &str, raw: &RawRecord<'_>, out: &mut Event) -> Decode
         _ => classify(&message, raw, out),
     }
     Decoded::Yes
+}
+
+/// Whether a text begins as messages do, with a priority or a time.
+pub(crate) fn begins_message(text: &str) -> bool {
+    let word = text.split(' ').next().unwrap_or(text);
+    word.starts_with('<') || month(word).is_some() || Timestamp::parse_rfc3339(word).is_some()
 }
 
 /// What the priority's facility is called.

@@ -3,13 +3,17 @@
 
 use event::{Event, Logsource};
 
-use crate::{Decoded, set_ip};
+use crate::{Decoded, set_ip, syslog};
 
 /// Reads a line `host ident user [time] "request" status bytes "referrer" "agent"`. The dataset only
 /// tells which product it is; the line itself tells that it is one.
 pub(crate) fn decode(text: &str, dataset: &str, out: &mut Event) -> Decoded {
     let Some(line) = Line::read(text) else { return Decoded::No };
     let Some(time) = read_time(line.time) else { return Decoded::No };
+    if syslog::begins_message(line.client) {
+        // The line is the text of a message, and its header no part of a client's name.
+        return Decoded::No;
+    }
     out.set_time("@timestamp", time);
     if !set_ip(out, "source.ip", line.client) {
         out.set("source.domain", line.client);
@@ -231,6 +235,22 @@ mod tests {
     fn access_lines_are_mapped() {
         assert_snapshot!(normalized(r#"203.0.113.5 - anna [24/Nov/2026:11:00:00 +0100] "GET /a/b?x=1&y=%27 HTTP/1.1" 404 512 "-" "curl/8 \"quoted\"""#, "nginx.access"), @r#"{"@timestamp":"2026-11-24T10:00:00Z","event":{"category":["web"],"dataset":"nginx.access","module":"nginx","outcome":"failure","type":["access"]},"http":{"request":{"method":"GET"},"response":{"body":{"bytes":512},"status_code":404},"version":"1.1"},"related":{"ip":["203.0.113.5"],"user":["anna"]},"source":{"address":"203.0.113.5","ip":"203.0.113.5"},"url":{"original":"/a/b?x=1&y=%27","path":"/a/b","query":"x=1&y=%27"},"user":{"name":"anna"},"user_agent":{"original":"curl/8 \\\"quoted\\\""},"watchpost":{"logsource":{"category":"webserver","product":"nginx"}}}"#);
         assert_snapshot!(normalized(r#"host.example - - [24/Nov/2026:11:00:00 +0000] "\x16\x03" 400 -"#, ""), @r#"{"@timestamp":"2026-11-24T11:00:00Z","event":{"category":["web"],"dataset":"web.access","module":"web","outcome":"failure","type":["access"]},"http":{"response":{"status_code":400}},"related":{"hosts":["host.example"]},"source":{"address":"host.example","domain":"host.example"},"url":{"original":"\\x16\\x03"},"watchpost":{"logsource":{"category":"webserver"}}}"#);
+    }
+
+    #[test]
+    fn lines_within_messages_are_mapped() {
+        let line = r#"203.0.113.5 - - [24/Nov/2026:11:00:00 +0000] "GET / HTTP/1.1" 200 5"#;
+        for header in
+            ["<190>Nov 24 11:00:00 web1 ", "Nov 24 11:00:00 web1 ", "2026-11-24T11:00:00Z web1 "]
+        {
+            let event = normalized(&format!("{header}nginx: {line}"), "");
+            assert!(
+                event.contains(r#""source":{"address":"203.0.113.5","ip":"203.0.113.5"}"#),
+                "{event}"
+            );
+            assert!(event.contains(r#""dataset":"nginx.access""#), "{event}");
+            assert!(event.contains(r#""name":"web1""#), "{event}");
+        }
     }
 
     #[test]
