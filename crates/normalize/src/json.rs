@@ -5,7 +5,7 @@
 //! will not find its fields.
 
 use event::logsource::{CATEGORY, PRODUCT, SERVICE};
-use event::{Event, Logsource, RawRecord, Timestamp, Value};
+use event::{Event, Logsource, Timestamp, Value};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -40,20 +40,23 @@ const TIMES: [&str; 10] = [
     "datetime",
 ];
 
-/// Keeps a JSON object.
-pub(crate) fn decode(source: &Event, raw: &RawRecord<'_>, out: &mut Event) {
-    out.clone_from(source);
-    let ecs = source.get("ecs.version").is_some()
+/// Whether an object is an ECS document.
+pub(crate) fn is_ecs(source: &Event) -> bool {
+    source.get("ecs.version").is_some()
         || (source.get("@timestamp").is_some()
             && ["event.category", "event.kind", "event.dataset", "event.action"]
                 .iter()
-                .any(|path| source.get(path).is_some()));
-    if !ecs {
+                .any(|path| source.get(path).is_some()))
+}
+
+/// Keeps a JSON object. `known`: whether something of it is, so that it is not tagged.
+pub(crate) fn decode(source: &Event, known: bool, dataset: &str, out: &mut Event) {
+    out.clone_from(source);
+    if !known {
         out.append("tags", UNPARSED);
         out.set("error.message", "JSON of a source that is not known; its fields keep their names");
     }
-    let time = TIMES.iter().find_map(|path| source.get(path).and_then(time));
-    if let Some(time) = time {
+    if let Some(time) = own_time(source) {
         out.set_time("@timestamp", time);
     } else {
         out.remove("@timestamp");
@@ -61,7 +64,19 @@ pub(crate) fn decode(source: &Event, raw: &RawRecord<'_>, out: &mut Event) {
     if source.get("event.original").is_some() {
         out.remove("event.original");
     }
-    logsource(source, raw, out);
+    if !states_class(source) {
+        logsource(source, dataset, out);
+    }
+}
+
+/// The time of an object.
+pub(crate) fn own_time(source: &Event) -> Option<Timestamp> {
+    TIMES.iter().find_map(|path| source.get(path).and_then(time))
+}
+
+/// Whether a document carries a class of its own.
+pub(crate) fn states_class(source: &Event) -> bool {
+    [PRODUCT, CATEGORY, SERVICE].iter().any(|path| source.get(path).is_some())
 }
 
 /// A time as text, or as seconds, milliseconds, microseconds or nanoseconds since the epoch.
@@ -114,11 +129,8 @@ pub(crate) fn classes() -> impl Iterator<Item = Logsource<'static>> {
     })
 }
 
-/// The class, if the document does not carry it: from ECS' own words about it.
-fn logsource(source: &Event, raw: &RawRecord<'_>, out: &mut Event) {
-    if [PRODUCT, CATEGORY, SERVICE].iter().any(|path| source.get(path).is_some()) {
-        return;
-    }
+/// The class of a document that does not carry it: from ECS' own words about it.
+fn logsource(source: &Event, dataset: &str, out: &mut Event) {
     let product = source.str("host.os.type").filter(|os| SYSTEMS.contains(os));
     let starts = source.values("event.type").any(|kind| kind == Value::Text("start"));
     let mut categories = source.values("event.category").filter_map(Value::as_str);
@@ -127,7 +139,7 @@ fn logsource(source: &Event, raw: &RawRecord<'_>, out: &mut Event) {
         "network" if source.get("dns.question.name").is_some() => Some(DNS_QUERY),
         _ => CATEGORIES.iter().find(|(ecs, _)| *ecs == category).map(|(_, sigma)| *sigma),
     });
-    let other = dataset_class(source.str("event.dataset").unwrap_or(raw.dataset));
+    let other = dataset_class(source.str("event.dataset").unwrap_or(dataset));
     Logsource { product: product.or(other.product), category, ..other }.stamp(out);
 }
 

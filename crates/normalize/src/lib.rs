@@ -9,11 +9,13 @@
 //! text as `message`, tagged `unparsed` and counted. Only what can't be an event at all (wider or
 //! longer than the limits) is [`Rejected`].
 //!
-//! One file per family of sources; what they map is in tables, not in code.
+//! One file per family of sources; what they map is in tables, not in code. Records also lie in other
+//! records, as [lines](line) in documents.
 
 mod classes;
 mod cloudtrail;
 mod json;
+mod line;
 mod linux;
 mod stage;
 mod syslog;
@@ -73,6 +75,8 @@ pub struct Normalizer {
     options: Options,
     /// The payload as it came, flattened.
     source: Event,
+    /// What the line in the payload says.
+    line: Event,
     /// The event that is made.
     out: Event,
 }
@@ -165,11 +169,16 @@ impl Normalizer {
     }
 
     fn decode_json(&mut self, raw: &RawRecord<'_>) {
-        let (source, out) = (&self.source, &mut self.out);
-        if windows::decode(source, out) == Decoded::No
-            && cloudtrail::decode(source, out) == Decoded::No
+        let Normalizer { source, line, out, .. } = self;
+        if windows::decode(source, out) == Decoded::Yes
+            || cloudtrail::decode(source, out) == Decoded::Yes
         {
-            json::decode(source, raw, out);
+            return;
+        }
+        let has_line = line::decode(source, raw, raw.dataset, line) == Decoded::Yes;
+        json::decode(source, json::is_ecs(source) || has_line, raw.dataset, out);
+        if has_line {
+            line::merge(source, line, out);
         }
     }
 

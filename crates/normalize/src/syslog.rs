@@ -43,27 +43,39 @@ pub(crate) fn decode(text: &str, raw: &RawRecord<'_>, out: &mut Event) -> Decode
         return Decoded::No;
     }
     write(&message, out);
-    let body = message.text;
-    match message.program {
-        Some(program @ ("nginx" | "httpd" | "apache2" | "apache")) => {
-            let dataset = if program == "nginx" { "nginx.access" } else { "apache.access" };
-            if web::decode(body, dataset, out) == Decoded::No {
-                classify(&message, raw, out);
-            } else if raw.dataset.is_empty() {
-                out.set("event.dataset", dataset);
+    decode_body(message.program.unwrap_or_default(), message.text, raw.dataset, out);
+    Decoded::Yes
+}
+
+/// What a program's message says: all that is left of one when its header was taken off. `out` has
+/// the header already.
+pub(crate) fn decode_body(program: &str, text: &str, dataset: &str, out: &mut Event) {
+    out.set("message", text);
+    match program {
+        "nginx" | "httpd" | "apache2" | "apache" => {
+            let of = if program == "nginx" { "nginx.access" } else { "apache.access" };
+            if web::decode(text, of, out) == Decoded::No {
+                classify(program, text, dataset, out);
+            } else if dataset.is_empty() {
+                out.set("event.dataset", of);
             }
         }
-        Some("audit" | "audispd" | "audisp-syslog" | "kernel")
-            if linux::audit(body.strip_prefix("audit: ").unwrap_or(body), out) == Decoded::Yes => {}
-        _ => classify(&message, raw, out),
+        "audit" | "audispd" | "audisp-syslog" | "kernel"
+            if linux::audit(text.strip_prefix("audit: ").unwrap_or(text), out) == Decoded::Yes => {}
+        _ => classify(program, text, dataset, out),
     }
-    Decoded::Yes
 }
 
 /// Whether a text begins as messages do, with a priority or a time.
 pub(crate) fn begins_message(text: &str) -> bool {
     let word = text.split(' ').next().unwrap_or(text);
     word.starts_with('<') || month(word).is_some() || Timestamp::parse_rfc3339(word).is_some()
+}
+
+/// Whether the time that a message begins with is a local one, of a zone that it does not tell.
+pub(crate) fn is_local(text: &str) -> bool {
+    let (_, rest) = priority(text.trim_start_matches('\u{feff}'));
+    !rest.starts_with(|c: char| c.is_ascii_digit())
 }
 
 /// What the priority's facility is called.
@@ -77,19 +89,27 @@ const FACILITIES: [&str; 24] = [
 const SEVERITIES: [&str; 8] =
     ["emergency", "alert", "critical", "error", "warning", "notice", "informational", "debug"];
 
+/// Writes a facility and a severity, either of which may be known alone.
+pub(crate) fn write_priority(facility: Option<u8>, severity: Option<u8>, out: &mut Event) {
+    let facility = facility.and_then(|code| Some((code, *FACILITIES.get(usize::from(code))?)));
+    let severity = severity.and_then(|code| Some((code, *SEVERITIES.get(usize::from(code))?)));
+    if let (Some((facility, _)), Some((severity, _))) = (facility, severity) {
+        out.set("log.syslog.priority", u32::from(facility) * 8 + u32::from(severity));
+    }
+    if let Some((code, name)) = facility {
+        out.set("log.syslog.facility.code", u32::from(code));
+        out.set("log.syslog.facility.name", name);
+    }
+    if let Some((code, name)) = severity {
+        out.set("log.syslog.severity.code", u32::from(code));
+        out.set("log.syslog.severity.name", name);
+        out.set("log.level", name);
+    }
+}
+
 fn write(message: &Message<'_>, out: &mut Event) {
     if let Some(priority) = message.priority {
-        let (facility, severity) = (priority / 8, priority % 8);
-        out.set("log.syslog.priority", u32::from(priority));
-        out.set("log.syslog.facility.code", u32::from(facility));
-        out.set("log.syslog.severity.code", u32::from(severity));
-        if let Some(name) = FACILITIES.get(usize::from(facility)) {
-            out.set("log.syslog.facility.name", *name);
-        }
-        if let Some(name) = SEVERITIES.get(usize::from(severity)) {
-            out.set("log.syslog.severity.name", *name);
-            out.set("log.level", *name);
-        }
+        write_priority(Some(priority / 8), Some(priority % 8), out);
     }
     if let Some(version) = message.version {
         out.set("log.syslog.version", version.to_string().as_str());
@@ -115,7 +135,6 @@ fn write(message: &Message<'_>, out: &mut Event) {
     structured(message.structured, &mut |id, name, value| {
         out.append(&format!("log.syslog.structured_data.{id}.{name}"), value);
     });
-    out.set("message", message.text);
 }
 
 /// The class of a network device's message.
@@ -123,24 +142,23 @@ pub(crate) const CISCO: Logsource<'static> =
     Logsource { product: Some("cisco"), category: None, service: None };
 
 /// The class, and what the program's message says.
-fn classify(message: &Message<'_>, raw: &RawRecord<'_>, out: &mut Event) {
-    let (module, name) = raw.dataset.split_once('.').unwrap_or((raw.dataset, ""));
+fn classify(program: &str, text: &str, dataset: &str, out: &mut Event) {
+    let (module, name) = dataset.split_once('.').unwrap_or((dataset, ""));
     if !matches!(module, "" | "linux" | "system" | "syslog" | "unix" | "auth") {
         // The sender knows better than the form, which many devices share.
         let service = (!name.is_empty()).then_some(name);
         let product = if module == "darwin" { "macos" } else { module };
         Logsource { product: Some(product), category: None, service }.stamp(out);
-        out.set("event.dataset", raw.dataset);
+        out.set("event.dataset", dataset);
         return;
     }
-    let program = message.program.unwrap_or_default();
     if program.starts_with('%') {
         // A Cisco mnemonic (`%ASA-6-302013`): a device, and not known which rules mean.
         out.set("event.dataset", "cisco.syslog");
         CISCO.stamp(out);
         return;
     }
-    linux::decode(program, message.text, out);
+    linux::decode(program, text, out);
 }
 
 fn parse(text: &str, received: Timestamp) -> Option<Message<'_>> {

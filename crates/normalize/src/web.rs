@@ -15,6 +15,35 @@ pub(crate) fn decode(text: &str, dataset: &str, out: &mut Event) -> Decoded {
         return Decoded::No;
     }
     out.set_time("@timestamp", time);
+    write(&line, dataset, out);
+    Decoded::Yes
+}
+
+/// Reads an access line that a shipper took apart already, with the names that Fluentd and Fluent
+/// Bit give its parts: `{"remote":...,"method":...,"path":...,"code":...}`.
+pub(crate) fn decode_parts(source: &Event, dataset: &str, out: &mut Event) -> Decoded {
+    let text = |name| source.str(name);
+    let (Some(method), Some(path)) = (text("method"), text("path")) else { return Decoded::No };
+    let (mut status, mut bytes) = (String::new(), String::new());
+    let status = source.get("code").and_then(|value| value.text(&mut status)?.parse().ok());
+    // The parsers for Apache call the client `host`.
+    let client = text("remote").or_else(|| text("host"));
+    let (Some(status), Some(client)) = (status, client) else { return Decoded::No };
+    let line = Line {
+        client,
+        user: text("user").unwrap_or("-"),
+        time: "",
+        request: &format!("{method} {path}"),
+        status,
+        bytes: source.get("size").and_then(|value| value.text(&mut bytes)).unwrap_or("-"),
+        referrer: text("referer"),
+        agent: text("agent"),
+    };
+    write(&line, dataset, out);
+    Decoded::Yes
+}
+
+fn write(line: &Line<'_>, dataset: &str, out: &mut Event) {
     if !set_ip(out, "source.ip", line.client) {
         out.set("source.domain", line.client);
     }
@@ -60,7 +89,6 @@ pub(crate) fn decode(text: &str, dataset: &str, out: &mut Event) -> Decoded {
         out.set("event.dataset", "web.access");
     }
     access(product).stamp(out);
-    Decoded::Yes
 }
 
 /// The servers whose logs are read.
