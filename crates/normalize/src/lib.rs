@@ -9,11 +9,12 @@
 //! text as `message`, tagged `unparsed` and counted. Only what can't be an event at all (wider or
 //! longer than the limits) is [`Rejected`].
 //!
-//! One file per family of sources; what they map is in tables, not in code. Records also lie in other
-//! records, as [lines](line) in documents.
+//! One file per family of sources; what they map is in tables, not in code. Records lie in other
+//! records: in the [envelopes](envelope) of protocols, and as [lines](line) in documents.
 
 mod classes;
 mod cloudtrail;
+mod envelope;
 mod json;
 mod line;
 mod linux;
@@ -28,6 +29,8 @@ pub use stage::NormalizeStage;
 
 use event::raw::Encoding;
 use event::{Event, EventId, ParseError, RawRecord, Timestamp};
+
+use crate::envelope::Record;
 
 /// The ECS version that we write.
 pub const ECS_VERSION: &str = "9.0.0";
@@ -75,6 +78,8 @@ pub struct Normalizer {
     options: Options,
     /// The payload as it came, flattened.
     source: Event,
+    /// What stands around the payload in its envelope.
+    around: Event,
     /// What the line in the payload says.
     line: Event,
     /// The event that is made.
@@ -119,7 +124,8 @@ impl Normalizer {
             index += 1;
             sink(&this.out);
         };
-        match json::records(payload) {
+        let records = if is_envelope(raw.encoding) { None } else { json::records(payload) };
+        match records {
             None => one(self, payload),
             Some(records) if records.len() > RECORDS_MAX => return Err(Rejected::TooManyRecords),
             Some(records) => {
@@ -135,31 +141,110 @@ impl Normalizer {
         self.out.clear();
         // Bytes that are no text lose nothing that matters: the topic `raw` has them as they came.
         let text = String::from_utf8_lossy(payload);
-        let problem = self.decode(raw, payload, &text);
+        let problem = match raw.encoding {
+            Encoding::Unknown | Encoding::Json | Encoding::Syslog | Encoding::Text => {
+                self.decode(raw, raw.dataset, payload, &text)
+            }
+            Encoding::Journal => self.decode_journal(raw, &text),
+            Encoding::Hec
+            | Encoding::Otlp
+            | Encoding::Gelf
+            | Encoding::Loki
+            | Encoding::Forward => self.open(raw, &text),
+        };
         if let Some(problem) = problem {
-            self.out.clear();
-            self.out.set("message", &*text);
-            self.out.append("tags", UNPARSED);
-            self.out.set("error.message", problem.as_str());
-            // As for JSON that nobody knows: rules for the sender's own logs can name it.
-            json::dataset_class(raw.dataset).stamp(&mut self.out);
+            self.unparsed(&text, &problem, raw.dataset);
         }
         self.complete(raw, &text, id);
     }
 
-    /// Tries the decoders. What it returns is why none could read the payload.
-    fn decode(&mut self, raw: &RawRecord<'_>, payload: &[u8], text: &str) -> Option<String> {
+    /// Makes the event of what could not be read.
+    fn unparsed(&mut self, text: &str, problem: &str, dataset: &str) {
+        self.out.clear();
+        self.out.set("message", text);
+        self.out.append("tags", UNPARSED);
+        self.out.set("error.message", problem);
+        // As for JSON that nobody knows: rules for the sender's own logs can name it.
+        json::dataset_class(dataset).stamp(&mut self.out);
+    }
+
+    /// Opens an envelope and reads what is in it. What it returns is why it can't be opened.
+    fn open(&mut self, raw: &RawRecord<'_>, payload: &str) -> Option<String> {
+        self.source.clear();
+        self.around.clear();
+        let opened = match envelope::open(raw.encoding, payload, &mut self.around) {
+            Ok(opened) => opened,
+            Err(problem) => return Some(problem),
+        };
+        let hint = opened.hint;
+        let of_path = || line::dataset_of_path(&self.around);
+        let named = match (raw.dataset, hint.name.as_str()) {
+            ("", "") => of_path(),
+            ("", name) => name,
+            (dataset, _) => dataset,
+        };
+        let dataset = if hint.certain { named } else { raw.dataset };
+        let inner = RawRecord { dataset, encoding: Encoding::Unknown, ..*raw };
+        match opened.record {
+            Record::Carried(text) => {
+                let text = text.trim_ascii();
+                if let Some(problem) = self.decode(&inner, named, text.as_bytes(), text) {
+                    self.unparsed(text, &problem, named);
+                }
+            }
+            Record::Message(text) => {
+                let text = text.trim_ascii();
+                if self.decode(&inner, named, text.as_bytes(), text).is_some() {
+                    self.out.clear();
+                    self.out.set("message", text);
+                    json::dataset_class(named).stamp(&mut self.out);
+                }
+            }
+            Record::Program(program, text) => {
+                syslog::decode_body(&program, text.trim_end(), dataset, &mut self.out);
+            }
+            Record::Nothing => json::dataset_class(named).stamp(&mut self.out),
+        }
+        envelope::take_names(&self.source, &mut self.around);
+        if let Err(problem) = envelope::close(&mut self.around, &mut self.out) {
+            return Some(problem);
+        }
+        if raw.dataset.is_empty() && !named.is_empty() {
+            default(&mut self.out, "event.dataset", named);
+        }
+        None
+    }
+
+    fn decode_journal(&mut self, raw: &RawRecord<'_>, payload: &str) -> Option<String> {
+        match envelope::journal::read(payload, &mut self.source) {
+            Ok(()) => {
+                envelope::journal::decode(&self.source, raw.dataset, &mut self.out);
+                None
+            }
+            Err(problem) => Some(problem),
+        }
+    }
+
+    /// Tries the decoders. `named` is what the source is called, by the sender or by an envelope; `text`
+    /// is the payload as text. What it returns is why none could read it.
+    fn decode(
+        &mut self,
+        raw: &RawRecord<'_>,
+        named: &str,
+        payload: &[u8],
+        text: &str,
+    ) -> Option<String> {
         if payload.first() == Some(&b'{') {
             return match self.source.parse_json(payload) {
                 Ok(()) => {
-                    self.decode_json(raw);
+                    self.decode_json(raw, named);
                     None
                 }
                 Err(ParseError::Json(error)) if raw.encoding == Encoding::Json => Some(error),
                 Err(error) => Some(error.to_string()),
             };
         }
-        if web::decode(text, raw.dataset, &mut self.out) == Decoded::Yes
+        if web::decode(text, named, &mut self.out) == Decoded::Yes
             || web::decode_error(text, &mut self.out) == Decoded::Yes
             || syslog::decode(text, raw, &mut self.out) == Decoded::Yes
         {
@@ -168,15 +253,19 @@ impl Normalizer {
         Some("the text is in no form that is known".into())
     }
 
-    fn decode_json(&mut self, raw: &RawRecord<'_>) {
+    fn decode_json(&mut self, raw: &RawRecord<'_>, named: &str) {
         let Normalizer { source, line, out, .. } = self;
         if windows::decode(source, out) == Decoded::Yes
             || cloudtrail::decode(source, out) == Decoded::Yes
         {
             return;
         }
-        let has_line = line::decode(source, raw, raw.dataset, line) == Decoded::Yes;
-        json::decode(source, json::is_ecs(source) || has_line, raw.dataset, out);
+        let ecs = json::is_ecs(source);
+        if !ecs && envelope::journal::decode_document(source, raw.dataset, out) == Decoded::Yes {
+            return;
+        }
+        let has_line = line::decode(source, raw, named, line) == Decoded::Yes;
+        json::decode(source, ecs || has_line, named, out);
         if has_line {
             line::merge(source, line, out);
         }
@@ -220,6 +309,19 @@ impl Normalizer {
             default(out, field, raw.peer);
         }
         relate(out);
+    }
+}
+
+/// Whether a payload is a protocol's envelope of one record.
+fn is_envelope(encoding: Encoding) -> bool {
+    match encoding {
+        Encoding::Unknown | Encoding::Json | Encoding::Syslog | Encoding::Text => false,
+        Encoding::Hec
+        | Encoding::Otlp
+        | Encoding::Gelf
+        | Encoding::Loki
+        | Encoding::Journal
+        | Encoding::Forward => true,
     }
 }
 
@@ -280,6 +382,7 @@ fn set_time(out: &mut Event, path: &str, text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use event::raw::Encoding;
     use event::{Event, RawRecord, Timestamp};
     use proptest::prelude::*;
 
@@ -311,6 +414,19 @@ mod tests {
         let deep = format!("{}1{}", r#"{"a":"#.repeat(90), "}".repeat(90));
         assert!(normalized(&deep, "x").contains("nested deeper"));
         assert!(normalized(r#"{"a":"#, "x").contains("EOF"));
+    }
+
+    #[test]
+    fn the_original_of_an_envelope_is_the_envelope() {
+        let payload = r#"{"line":"hello","labels":{}}"#;
+        let raw = RawRecord {
+            encoding: Encoding::Loki,
+            ..RawRecord::new(payload.as_bytes(), Timestamp::EPOCH)
+        };
+        let mut seen = Event::new();
+        Normalizer::default().normalize(&raw, None, &mut |event| seen = event.clone()).unwrap();
+        assert_eq!(seen.str("event.original"), Some(payload));
+        assert_eq!(seen.str("message"), Some("hello"));
     }
 
     #[test]
