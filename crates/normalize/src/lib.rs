@@ -47,6 +47,9 @@ pub const UNPARSED: &str = "unparsed";
 /// The tag of an event that had no usable time and got its arrival time.
 pub const MISSING_TIME: &str = "missing_time";
 
+/// The field with the name that the sender of an event proved. Nothing else ever sets it.
+pub const SENDER: &str = "watchpost.sender";
+
 /// What can be chosen.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -308,6 +311,11 @@ impl Normalizer {
             let field = if is_path { "log.file.path" } else { "log.source.address" };
             default(out, field, raw.peer);
         }
+        if !raw.sender.is_empty() {
+            out.set(SENDER, raw.sender);
+        } else if out.get(SENDER).is_some() {
+            out.remove(SENDER);
+        }
         relate(out);
     }
 }
@@ -386,7 +394,7 @@ mod tests {
     use event::{Event, RawRecord, Timestamp};
     use proptest::prelude::*;
 
-    use super::{Normalizer, Options};
+    use super::{Normalizer, Options, SENDER};
 
     /// The events of a payload that arrived on 2026-11-24, as JSON lines without the original.
     pub(crate) fn normalized(payload: &str, dataset: &str) -> String {
@@ -414,6 +422,20 @@ mod tests {
         let deep = format!("{}1{}", r#"{"a":"#.repeat(90), "}".repeat(90));
         assert!(normalized(&deep, "x").contains("nested deeper"));
         assert!(normalized(r#"{"a":"#, "x").contains("EOF"));
+    }
+
+    #[test]
+    fn the_sender_is_who_proved_it() {
+        let sender_of = |sender: &str, payload: &str| {
+            let raw = RawRecord { sender, ..RawRecord::new(payload.as_bytes(), Timestamp::EPOCH) };
+            let mut seen = Event::new();
+            Normalizer::default().normalize(&raw, None, &mut |event| seen = event.clone()).unwrap();
+            seen.str(SENDER).map(str::to_owned)
+        };
+        let claim = r#"{"@timestamp":"2026-11-24T11:00:00Z","ecs":{"version":"8"},"watchpost":{"sender":"root"}}"#;
+        assert_eq!(sender_of("", "hello"), None);
+        assert_eq!(sender_of("", claim), None);
+        assert_eq!(sender_of("web1", claim).as_deref(), Some("web1"));
     }
 
     #[test]
