@@ -3,7 +3,7 @@
 //! Normalisation fills it, the matcher and the indexer walk it, and the bus carries it as nested
 //! ECS JSON. Rules ask for `process.command_line` by its dotted name, never for a tree, so the
 //! flat form is the one kept in memory; the tree exists only in the JSON text. Names, texts
-//! and hashes of names lie in three lists that are reused from event to event, so a warmed-up event
+//! and hashes of names lie in lists that are reused from event to event, so a warmed-up event
 //! allocates nothing, and that are apart, so that a search through all texts or all hashes reads
 //! nothing else. The cost: a field is found by walking a list (of 64-bit hashes; tens of them),
 //! which for the sizes real events have is cheaper than any table.
@@ -13,10 +13,10 @@
 //! `Inside`, so that rules and searches see `a.b` of `{"a":[{"b":1}]}`; only the former is written
 //! back.
 
-use std::hash::BuildHasher;
 use std::ops::Range;
 
 use crate::Timestamp;
+use crate::names::Names;
 
 /// The most fields that one event may have. Elasticsearch refuses an index with over 1,000; the
 /// widest events that we have met (Microsoft 365 audit) have some 300.
@@ -117,12 +117,7 @@ impl From<f64> for Value<'_> {
     }
 }
 
-/// The hash of a field's dotted name by which events find it; fixed for the life of the process.
-pub fn path_hash(path: &str) -> u64 {
-    foldhash::fast::FixedState::with_seed(0x7761_7463).hash_one(path)
-}
-
-/// A range of bytes of the names or the texts.
+/// A range of bytes of the texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Span {
     start: u32,
@@ -153,7 +148,6 @@ pub(crate) enum Role {
 
 #[derive(Debug, Clone, Copy)]
 struct Field {
-    path: Span,
     value: Stored,
     role: Role,
 }
@@ -161,12 +155,10 @@ struct Field {
 /// One event; see the head of this file.
 #[derive(Debug, Clone, Default)]
 pub struct Event {
-    /// The names, one after the other.
-    names: String,
+    names: Names,
     /// The texts and what is kept as JSON, one after the other.
     texts: String,
-    /// By field: the hash of its name.
-    hashes: Vec<u64>,
+    /// By name.
     fields: Vec<Field>,
 }
 
@@ -180,7 +172,6 @@ impl Event {
     pub fn clear(&mut self) {
         self.names.clear();
         self.texts.clear();
-        self.hashes.clear();
         self.fields.clear();
     }
 
@@ -196,7 +187,7 @@ impl Event {
 
     /// The first value of a field.
     pub fn get(&self, path: &str) -> Option<Value<'_>> {
-        self.places(path, path_hash(path)).next().and_then(|at| self.value_at(at))
+        self.names.places(path).next().and_then(|at| self.value_at(at))
     }
 
     /// The text of a field, if it is a text.
@@ -206,22 +197,23 @@ impl Event {
 
     /// All values of a field, in their order.
     pub fn values<'a>(&'a self, path: &'a str) -> impl Iterator<Item = Value<'a>> {
-        self.places(path, path_hash(path)).filter_map(|at| self.value_at(at))
+        self.names.places(path).filter_map(|at| self.value_at(at))
     }
 
     /// Every field: its name's hash ([`path_hash`]), its name, its value. Array elements and what
     /// stands inside kept JSON come one by one.
     pub fn fields(&self) -> impl Iterator<Item = (u64, &str, Value<'_>)> {
-        self.hashes
+        self.names
+            .hashes()
             .iter()
-            .zip(&self.fields)
-            .map(|(hash, field)| (*hash, self.name(field), self.value(field)))
+            .zip(self.names.iter().zip(&self.fields))
+            .map(|(hash, (name, field))| (*hash, name, self.value(field)))
     }
 
-    /// The hashes of the fields' names, in the order of [`Event::fields`].
+    /// The fields' names, in the order of [`Event::fields`].
     #[inline]
-    pub fn hashes(&self) -> &[u64] {
-        &self.hashes
+    pub fn names(&self) -> &Names {
+        &self.names
     }
 
     /// The value at a place in [`Event::fields`].
@@ -248,21 +240,15 @@ impl Event {
         })
     }
 
-    /// The name at a place in [`Event::fields`].
-    #[inline]
-    pub fn name_at(&self, at: usize) -> Option<&str> {
-        self.fields.get(at).map(|field| self.name(field))
-    }
-
     /// The name and value at a place in [`Event::fields`].
     #[inline]
     pub fn field(&self, at: usize) -> Option<(&str, Value<'_>)> {
-        self.fields.get(at).map(|field| (self.name(field), self.value(field)))
+        self.names.get(at).zip(self.value_at(at))
     }
 
     /// Gives a field this one value, whatever it had before.
     pub fn set<'v>(&mut self, path: &str, value: impl Into<Value<'v>>) {
-        let Some(at) = self.places(path, path_hash(path)).next() else {
+        let Some(at) = self.names.places(path).next() else {
             self.push(path, value.into(), Role::Single);
             return;
         };
@@ -279,15 +265,12 @@ impl Event {
     /// Adds a value to an array field, unless it is there already.
     pub fn append<'v>(&mut self, path: &str, value: impl Into<Value<'v>>) {
         let value = value.into();
-        let hash = path_hash(path);
         let mut known = false;
-        for at in 0..self.fields.len() {
+        for at in self.names.places(path) {
             let field = self.fields[at];
-            if self.hashes[at] == hash && self.name(&field) == path {
-                known |= self.value(&field) == value;
-                if field.role == Role::Single {
-                    self.fields[at].role = Role::Element;
-                }
+            known |= self.value(&field) == value;
+            if field.role == Role::Single {
+                self.fields[at].role = Role::Element;
             }
         }
         if !known {
@@ -300,12 +283,13 @@ impl Event {
         let mut kept = 0;
         for at in 0..self.fields.len() {
             let field = self.fields[at];
-            let name = self.name(&field);
-            let inside = field.role == Role::Inside
-                && name.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'));
-            if name != path && !inside {
+            let gone =
+                self.names.get(at).and_then(|name| name.strip_prefix(path)).is_some_and(|rest| {
+                    rest.is_empty() || field.role == Role::Inside && rest.starts_with('.')
+                });
+            if !gone {
                 self.fields[kept] = field;
-                self.hashes[kept] = self.hashes[at];
+                self.names.copy(at, kept);
                 kept += 1;
             }
         }
@@ -315,10 +299,10 @@ impl Event {
     /// Takes over all fields of another event under a prefix that ends in a dot.
     pub fn clone_with_prefix(&mut self, other: &Event, prefix: &str) {
         let mut path = String::with_capacity(64);
-        for field in &other.fields {
+        for (name, field) in other.names.iter().zip(&other.fields) {
             path.clear();
             path.push_str(prefix);
-            path.push_str(other.name(field));
+            path.push_str(name);
             self.push(&path, other.value(field), field.role);
         }
     }
@@ -327,9 +311,9 @@ impl Event {
     /// an empty text to write the new name into; a field whose new name stays empty is left out.
     pub fn clone_renamed(&mut self, other: &Event, rename: &mut dyn FnMut(&str, &mut String)) {
         let mut path = String::with_capacity(64);
-        for field in &other.fields {
+        for (name, field) in other.names.iter().zip(&other.fields) {
             path.clear();
-            rename(other.name(field), &mut path);
+            rename(name, &mut path);
             if !path.is_empty() {
                 self.push(&path, other.value(field), field.role);
             }
@@ -341,11 +325,10 @@ impl Event {
     pub fn clone_missing(&mut self, other: &Event) {
         let own = self.len();
         let mut taken = false;
-        for (field, hash) in other.fields.iter().zip(&other.hashes) {
-            let name = other.name(field);
+        for (field, name) in other.fields.iter().zip(other.names.iter()) {
             // What stands inside kept JSON comes after it, and goes where it goes.
             if field.role != Role::Inside {
-                taken = !self.places(name, *hash).any(|at| at < own);
+                taken = !self.names.places(name).any(|at| at < own);
             }
             if taken {
                 self.push(name, other.value(field), field.role);
@@ -376,15 +359,14 @@ impl Event {
     /// Adds a field without looking whether it is there. Fields beyond 4 GiB of names or texts are left
     /// out; callers bound their input far below.
     pub(crate) fn push(&mut self, path: &str, value: Value<'_>, role: Role) {
-        self.hashes.push(path_hash(path));
-        let path = append(&mut self.names, path);
+        self.names.push(path);
         let value = self.store(value);
-        self.fields.push(Field { path, value, role });
+        self.fields.push(Field { value, role });
     }
 
     /// Drops all fields from this index on.
     pub(crate) fn truncate(&mut self, len: usize) {
-        self.hashes.truncate(len);
+        self.names.truncate(len);
         self.fields.truncate(len);
     }
 
@@ -401,21 +383,14 @@ impl Event {
         order.extend(
             (0..self.fields.len()).filter(|&at| self.fields[at].role != Role::Inside).map(to_u32),
         );
-        let name = |at: &u32| slice(&self.names, self.fields[*at as usize].path);
-        order.sort_by(|a, b| name(a).cmp(name(b)));
+        let name = |at: &u32| self.names.get(*at as usize);
+        order.sort_by(|a, b| name(a).cmp(&name(b)));
     }
 
     /// The name, value and role at an index.
     pub(crate) fn at(&self, at: u32) -> (&str, Value<'_>, Role) {
         let field = &self.fields[at as usize];
-        (self.name(field), self.value(field), field.role)
-    }
-
-    /// The places of the values of a field, whose name has this hash.
-    fn places<'a>(&'a self, path: &'a str, hash: u64) -> impl Iterator<Item = usize> + 'a {
-        self.hashes.iter().enumerate().filter(move |(_, other)| **other == hash).filter_map(
-            move |(at, _)| (self.fields.get(at).map(|f| self.name(f)) == Some(path)).then_some(at),
-        )
+        (self.names.get(at as usize).unwrap_or_default(), self.value(field), field.role)
     }
 
     fn store(&mut self, value: Value<'_>) -> Stored {
@@ -446,11 +421,6 @@ impl Event {
             Stored::Text(span) => Value::Text(slice(&self.texts, span)),
             Stored::Json(span) => Value::Json(slice(&self.texts, span)),
         }
-    }
-
-    #[inline]
-    fn name(&self, field: &Field) -> &str {
-        slice(&self.names, field.path)
     }
 }
 

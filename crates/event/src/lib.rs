@@ -11,14 +11,16 @@ pub mod ecs;
 mod event;
 mod json;
 pub mod logsource;
+mod names;
 pub mod raw;
 mod summary;
 mod time;
 
 pub use age::AgeClock;
 pub use alert::{Alert, Evidence, Level, Match, MatchKind, MatchedField, RuleRef, Threat};
-pub use event::{Event, FIELDS_MAX, Value, path_hash};
+pub use event::{Event, FIELDS_MAX, Value};
 pub use json::ParseError;
 pub use logsource::Logsource;
+pub use names::{Names, path_hash};
 pub use raw::{EventId, RawRecord};
 pub use time::Timestamp;

@@ -9,7 +9,8 @@
 //!    `required`).
 //! 3. For an event, the values that rules ask for are lower-cased once, and each is searched in one
 //!    pass for all literals that rules of the event's logsource class seek in its field (`needles`,
-//!    `plan`). Only rules whose witness was seen go on.
+//!    `plan`). Which values that are follows from the names of the event's fields, and is remembered
+//!    for the next event with the same names (`shapes`). Only rules whose witness was seen go on.
 //! 4. Their conditions are short programs of tests and jumps (`program`). A test that the search
 //!    did not answer is made when first asked for and its answer kept (`run`).
 //!
@@ -20,7 +21,7 @@
 //! What it refuses: conditions deeper than [`DEPTH_MAX`], and regular expressions that grow beyond
 //! [`regex::REGEX_BYTES_MAX`]; such a rule is [`Refused`] and the others are matched. No unsafe
 //! code, no lock on the way of an event (but for the first of its class), no allocation once a
-//! worker's [`Scratch`] is warm.
+//! worker's [`Scratch`] is warm and has met the event's names.
 
 mod atoms;
 mod common;
@@ -34,6 +35,7 @@ pub mod regex;
 mod report;
 mod required;
 mod run;
+mod shapes;
 mod text;
 mod value;
 mod witness;

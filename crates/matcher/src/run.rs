@@ -5,13 +5,9 @@
 //! programs are run; a test that the search did not answer is made when a program first asks, and
 //! its answer is kept for all other programs.
 
-use std::collections::HashMap;
-use std::hash::BuildHasher;
 use std::ops::Range;
-use std::sync::{Arc, LazyLock};
 
-use event::logsource::{CATEGORY, PRODUCT, SERVICE};
-use event::{Event, Logsource, Value};
+use event::{Event, Value};
 use regex_automata::Input;
 use regex_automata::meta::Cache;
 use sigma::expr::Relation;
@@ -22,15 +18,13 @@ use crate::needles::{Entry, NO_ATOM, Needle};
 use crate::plain::keywords_read;
 use crate::plan::Plan;
 use crate::program::{FAILS, HOLDS};
+use crate::shapes::{Asked, Shapes};
 use crate::text::{push_lower, push_number};
 use crate::value::{compares, has_time_part, in_network};
 use crate::witness::EDGE;
 
 /// The most memory for lower-cased texts that a worker keeps from one event to the next, in bytes.
 const TEXT_BYTES_KEPT_MAX: usize = 4 << 20;
-
-/// The most classes whose plans a worker keeps at hand. Real sources have some hundred.
-const CLASSES_MAX: usize = 1024;
 
 /// The end of a list of slots.
 const NONE: u32 = u32::MAX;
@@ -44,7 +38,7 @@ const TEXTLESS: u32 = u32::MAX - 1;
 pub struct Scratch {
     /// The matcher that it fits; 0 is none.
     matcher: u64,
-    classes: Classes,
+    shapes: Shapes,
     /// By atom: the number of the event for which it was answered, and in the last bit the answer.
     answers: Vec<u32>,
     /// The number of the event, counted so that all answers of earlier ones are void.
@@ -75,69 +69,6 @@ struct Slot {
     next: u32,
     /// Whether keywords look at it.
     keywords: bool,
-}
-
-#[derive(Debug, Default)]
-struct Classes {
-    all: Vec<Class>,
-    /// By hash of the class: its place among all.
-    by_hash: HashMap<u64, usize, foldhash::fast::FixedState>,
-    /// The place of the last event's, which is often that of the next one.
-    last: usize,
-}
-
-#[derive(Debug)]
-struct Class {
-    product: Option<Box<str>>,
-    category: Option<Box<str>>,
-    service: Option<Box<str>>,
-    plan: Arc<Plan>,
-}
-
-impl Class {
-    fn is(&self, class: Logsource<'_>) -> bool {
-        self.category.as_deref() == class.category
-            && self.service.as_deref() == class.service
-            && self.product.as_deref() == class.product
-    }
-}
-
-impl Classes {
-    fn plan<'c>(&'c mut self, compiled: &Compiled, class: Logsource<'_>) -> &'c Plan {
-        if !self.all.get(self.last).is_some_and(|known| known.is(class)) {
-            self.last = self.place(compiled, class);
-        }
-        &self.all[self.last].plan
-    }
-
-    fn place(&mut self, compiled: &Compiled, class: Logsource<'_>) -> usize {
-        let Logsource { product, category, service } = class;
-        let hash = foldhash::fast::FixedState::with_seed(0).hash_one((product, category, service));
-        let known = self.by_hash.get(&hash).copied();
-        if let Some(place) = known
-            && self.all[place].is(class)
-        {
-            return place;
-        }
-        let made = Class {
-            product: product.map(Into::into),
-            category: category.map(Into::into),
-            service: service.map(Into::into),
-            plan: compiled.plan((product, category, service)),
-        };
-        // Another class with the same hash gives way.
-        if let Some(place) = known {
-            self.all[place] = made;
-            return place;
-        }
-        if self.all.len() >= CLASSES_MAX {
-            self.all.clear();
-            self.by_hash.clear();
-        }
-        self.all.push(made);
-        self.by_hash.insert(hash, self.all.len() - 1);
-        self.all.len() - 1
-    }
 }
 
 impl Scratch {
@@ -179,12 +110,13 @@ pub(crate) fn matches<'s>(
         scratch.number = 0;
     }
     scratch.number += 1;
-    let plan = scratch.classes.plan(compiled, class(event));
+    let reading = scratch.shapes.reading(compiled, event);
+    let plan = reading.plan();
     if plan.rules.is_empty() {
         return &scratch.hits;
     }
     scratch.seen.clear();
-    scratch.seen.extend_from_slice(&plan.seen);
+    scratch.seen.extend_from_slice(&reading.seen);
     scratch.text.clear();
     scratch.text.shrink_to(TEXT_BYTES_KEPT_MAX);
     scratch.text.push(EDGE);
@@ -201,7 +133,7 @@ pub(crate) fn matches<'s>(
         noted_all: false,
     };
     let (first, second) = scratch.seen.split_at_mut(plan.seen.len() / 2);
-    run.read(first, second);
+    run.read(&reading.asked, first, second);
     for (word, (first, second)) in first.iter().zip(second.iter()).enumerate() {
         let mut bits = first & second;
         while bits != 0 {
@@ -220,31 +152,6 @@ pub(crate) fn matches<'s>(
         }
     }
     &scratch.hits
-}
-
-/// As [`Logsource::of`], in one walk over the fields; normalisation writes them last.
-fn class(event: &Event) -> Logsource<'_> {
-    static HASHES: LazyLock<[u64; 3]> =
-        LazyLock::new(|| [PRODUCT, CATEGORY, SERVICE].map(event::path_hash));
-    let hashes = *HASHES;
-    let mut places = [usize::MAX; 3];
-    // The first of several counts, as everywhere. No branch depends on the names: which ones an
-    // event has is not to be guessed.
-    for (at, own) in event.hashes().iter().enumerate().rev() {
-        for (place, hash) in places.iter_mut().zip(hashes) {
-            *place = if *own == hash { at } else { *place };
-        }
-    }
-    let part = |place: usize, name: &'static str| match event.name_at(place)? {
-        path if path == name => event.value_at(place)?.as_str(),
-        _ => event.str(name),
-    };
-    let [product, category, service] = places;
-    Logsource {
-        product: part(product, PRODUCT),
-        category: part(category, CATEGORY),
-        service: part(service, SERVICE),
-    }
 }
 
 /// The matching of one event.
@@ -289,28 +196,21 @@ impl Found<'_> {
 
 impl<'r> Run<'r> {
     /// Notes the values that rules of the class may look at, and searches them for literals.
-    fn read(&mut self, first: &mut [u64], second: &mut [u64]) {
+    fn read(&mut self, asked: &[Asked], first: &mut [u64], second: &mut [u64]) {
         let (compiled, plan, event) = (self.compiled, self.plan, self.event);
         if plan.any {
             self.read_for_keywords(first, second);
         }
-        for (at, hash) in event.hashes().iter().enumerate() {
-            let Some(known) = plan.field(*hash) else { continue };
-            let Some(field) = compiled.atoms.fields.get(known.field as usize) else { continue };
-            if event.name_at(at) != Some(&*field.name) {
-                continue;
-            }
-            let keywords = field.keywords_read;
+        for Asked { at, known, keywords } in asked {
             let next = match self.first.get_mut(known.field as usize) {
                 Some(at) => std::mem::replace(at, self.slots.len() as u32),
                 None => NONE,
             };
-            mark(first, known.waiting.of(&plan.waiting));
             let (mut start, mut end) = (NONE, NONE);
             let long = plan.search(known);
             let singles = known.singles.of(&plan.singles);
             if long.is_some() || known.short || !singles.is_empty() {
-                let value = event.value_at(at).unwrap_or(Value::Null);
+                let value = event.value_at(*at as usize).unwrap_or(Value::Null);
                 (start, end) = write_lower(self.text, value);
                 let text = framed(self.text, start, end);
                 let mut found =
@@ -328,7 +228,8 @@ impl<'r> Run<'r> {
                     plan.short.search(&compiled.needles, text, counts, |entry| found.note(entry));
                 }
             }
-            self.slots.push(Slot { field: known.field, at: at as u32, start, end, next, keywords });
+            let (field, at, keywords) = (known.field, *at, *keywords);
+            self.slots.push(Slot { field, at, start, end, next, keywords });
         }
     }
 
@@ -401,15 +302,13 @@ impl<'r> Run<'r> {
         if std::mem::replace(&mut self.noted_all, true) {
             return;
         }
-        for (at, (hash, path, _)) in self.event.fields().enumerate() {
-            let ours = self.plan.field(hash).is_some_and(|known| {
-                let field = self.compiled.atoms.fields.get(known.field as usize);
-                field.is_some_and(|field| *field.name == *path)
-            });
-            if !ours && keywords_read(path) {
+        let ours = self.slots.len();
+        for (at, name) in (0..).zip(self.event.names().iter()) {
+            let noted = self.slots[..ours].binary_search_by_key(&at, |slot| slot.at).is_ok();
+            if !noted && keywords_read(name) {
                 self.slots.push(Slot {
                     field: ANY,
-                    at: at as u32,
+                    at,
                     start: NONE,
                     end: NONE,
                     next: NONE,
@@ -598,7 +497,7 @@ fn has_shape(shape: &Shape, text: &[u8]) -> bool {
     }
 }
 
-fn mark(bits: &mut [u64], places: &[u32]) {
+pub(crate) fn mark(bits: &mut [u64], places: &[u32]) {
     for place in places {
         if let Some(word) = bits.get_mut(*place as usize / 64) {
             *word |= 1 << (place % 64);
