@@ -446,6 +446,7 @@ impl Keywords {
         };
         let [kelvin, dotted] = LOWERED_TO_ASCII.map(|letter| letter.as_bytes()[0]);
         match self.ascii {
+            true if text.is_ascii() => true,
             true => !memchr::memchr2_iter(kelvin, dotted, text).any(lowered_to_ascii),
             false => text.is_ascii(),
         }

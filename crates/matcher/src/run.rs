@@ -50,7 +50,8 @@ pub struct Scratch {
     text: Vec<u8>,
     /// Bits of the class's rules, twice, as [`Plan::seen`]: those with both bits are evaluated.
     seen: Vec<u64>,
-    caches: Vec<Option<Cache>>,
+    /// By regular expression. Boxed, since each is taken out while it is used.
+    caches: Vec<Option<Box<Cache>>>,
     hits: Vec<u32>,
     evaluated: u64,
 }
@@ -164,7 +165,7 @@ struct Run<'r> {
     first: &'r mut [u32],
     slots: &'r mut Vec<Slot>,
     text: &'r mut Vec<u8>,
-    caches: &'r mut [Option<Cache>],
+    caches: &'r mut [Option<Box<Cache>>],
     /// The values that only keywords look at are among the slots.
     noted_all: bool,
 }
@@ -395,7 +396,7 @@ impl<'r> Run<'r> {
                 let compiled = self.compiled;
                 let Some(regex) = compiled.atoms.regexes.get(number) else { return false };
                 let Some(cache) = self.caches.get_mut(number) else { return false };
-                let mut cache = cache.take().unwrap_or_else(|| regex.create_cache());
+                let mut cache = cache.take().unwrap_or_else(|| Box::new(regex.create_cache()));
                 let held = self.original(at).is_some_and(|text| {
                     let input = Input::new(text).earliest(true);
                     regex.search_half_with(&mut cache, &input).is_some()

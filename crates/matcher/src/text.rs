@@ -4,6 +4,7 @@
 //! one character, so a `?` still stands for one character of the original. Full lower-casing
 //! differs for one letter only (`İ` would become two).
 
+use memchr::memmem::Finder;
 use sigma::expr::{Pattern, Piece};
 
 /// Unicode simple lower-casing of one character.
@@ -16,18 +17,49 @@ pub(crate) fn lower(text: &str) -> String {
     text.chars().map(lower_char).collect()
 }
 
-/// Appends a text lower-cased; the common case, ASCII, is one copy and one vectorised pass.
+/// Appends a text lower-cased.
 pub(crate) fn push_lower(text: &str, out: &mut Vec<u8>) {
     let start = out.len();
-    if text.is_ascii() {
-        out.extend_from_slice(text.as_bytes());
-        out[start..].make_ascii_lowercase();
+    let highest = match text.len() {
+        16.. => push_ascii_lower::<16>(text.as_bytes(), out),
+        4.. => push_ascii_lower::<4>(text.as_bytes(), out),
+        _ => push_ascii_lower::<1>(text.as_bytes(), out),
+    };
+    // Below U+00C0, among them signs that stand in many names (`®`), only ASCII letters have two
+    // cases. The bytes from which on characters begin that are above it are 0xC3 and up.
+    if highest < 0xC3 {
         return;
     }
+    out.truncate(start);
     let mut room = [0; 4];
     for c in text.chars() {
         out.extend_from_slice(lower_char(c).encode_utf8(&mut room).as_bytes());
     }
+}
+
+/// Appends a text of at least `BLOCK` bytes with its ASCII letters lower-cased, and tells the highest
+/// byte in it. In blocks of one size, the last of which may begin within the one before: no loop
+/// has a rest to see to, and most values are short.
+fn push_ascii_lower<const BLOCK: usize>(text: &[u8], out: &mut Vec<u8>) -> u8 {
+    let mut highest = [0; BLOCK];
+    let mut push = |block: &[u8; BLOCK], out: &mut Vec<u8>| {
+        highest.iter_mut().zip(block).for_each(|(most, byte)| *most = u8::max(*most, *byte));
+        let mut block = *block;
+        block.make_ascii_lowercase();
+        out.extend_from_slice(&block);
+    };
+    out.reserve(text.len());
+    let (blocks, rest) = text.as_chunks::<BLOCK>();
+    for block in blocks {
+        push(block, out);
+    }
+    if !rest.is_empty()
+        && let Some(last) = text.last_chunk()
+    {
+        out.truncate(out.len() + rest.len() - BLOCK);
+        push(last, out);
+    }
+    highest.into_iter().max().unwrap_or_default()
 }
 
 /// Appends a whole number in decimal.
@@ -55,9 +87,15 @@ pub(crate) struct Glob {
 
 #[derive(Debug, Clone)]
 enum GlobPiece {
-    Literal(Vec<u8>),
+    Literal(Box<Finder<'static>>),
     One,
     Any,
+}
+
+impl GlobPiece {
+    fn literal(text: &str) -> GlobPiece {
+        GlobPiece::Literal(Box::new(Finder::new(text).into_owned()))
+    }
 }
 
 impl Glob {
@@ -68,8 +106,8 @@ impl Glob {
             pieces.push(GlobPiece::Any);
         }
         pieces.extend(pattern.pieces.iter().map(|piece| match piece {
-            Piece::Literal(text) if pattern.cased => GlobPiece::Literal(text.clone().into_bytes()),
-            Piece::Literal(text) => GlobPiece::Literal(lower(text).into_bytes()),
+            Piece::Literal(text) if pattern.cased => GlobPiece::literal(text),
+            Piece::Literal(text) => GlobPiece::literal(&lower(text)),
             Piece::One => GlobPiece::One,
             Piece::Any => GlobPiece::Any,
         }));
@@ -82,7 +120,7 @@ impl Glob {
     /// How much memory it takes, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         let inner = |piece: &GlobPiece| match piece {
-            GlobPiece::Literal(text) => text.len(),
+            GlobPiece::Literal(literal) => size_of::<Finder<'_>>() + literal.needle().len(),
             GlobPiece::One | GlobPiece::Any => 0,
         };
         self.pieces.iter().map(|piece| size_of::<GlobPiece>() + inner(piece)).sum()
@@ -108,6 +146,7 @@ impl Glob {
                     continue;
                 }
                 Some(GlobPiece::Literal(literal)) => {
+                    let literal = literal.needle();
                     text.get(at..).filter(|rest| rest.starts_with(literal)).map(|_| literal.len())
                 }
                 Some(GlobPiece::One) => text.get(at).map(|byte| char_len(*byte)),
@@ -124,7 +163,7 @@ impl Glob {
             let mut next = from + char_len(*byte);
             if let Some(GlobPiece::Literal(literal)) = self.pieces.get(after) {
                 let rest = text.get(next..).unwrap_or_default();
-                let Some(found) = memchr::memmem::find(rest, literal) else { return false };
+                let Some(found) = literal.find(rest) else { return false };
                 next += found;
             }
             retry = Some((after, next));
@@ -154,6 +193,17 @@ mod tests {
         push_lower("AÇİ", &mut out);
         push_lower("XyZ", &mut out);
         assert_eq!(out, "açixyz".as_bytes());
+    }
+
+    #[test]
+    fn texts_of_any_length_are_lower_cased() {
+        let mut text = String::new();
+        for c in "AbCdEfGhIjKlMnOpQrStUvWxYz0123456789\\®ª\u{B5}\u{BF}ÀÄbC\u{212A}x".chars() {
+            let mut out = b"-".to_vec();
+            push_lower(&text, &mut out);
+            assert_eq!(out[1..], *lower(&text).as_bytes());
+            text.push(c);
+        }
     }
 
     #[test]
