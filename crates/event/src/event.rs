@@ -200,7 +200,7 @@ impl Event {
         self.names.places(path).filter_map(|at| self.value_at(at))
     }
 
-    /// Every field: its name's hash ([`path_hash`]), its name, its value. Array elements and what
+    /// Every field: its name's hash ([`path_hash`](crate::path_hash)), its name, its value. Array elements and what
     /// stands inside kept JSON come one by one.
     pub fn fields(&self) -> impl Iterator<Item = (u64, &str, Value<'_>)> {
         self.names

@@ -115,7 +115,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             tokio::signal::ctrl_c().await.ok();
         };
         let limits = web::ServeLimits::default();
-        web::serve(listener, web::router(state, None), limits, stop).await;
+        web::serve(listener, tls::Security::Plain, web::router(state, None), limits, stop).await;
         Ok::<(), std::io::Error>(())
     })?;
     Ok(())

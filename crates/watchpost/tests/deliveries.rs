@@ -1,0 +1,343 @@
+//! Real clients of shipping protocols deliver 10,000 numbered events each, unchanged, while the
+//! engine is killed with -9 in the middle and started again.
+//!
+//! Where the protocol acknowledges, every event arrives. Where it does not (syslog), what was under
+//! way at the kill is lost, and a bound says how much that may be.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use common::{Server, free_port, needed_in_ci};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+
+/// How many events each client sends.
+const EVENTS: usize = 10_000;
+
+/// After how many of them the engine is killed.
+const KILL_AFTER: f64 = 2_000.0;
+
+/// How long a client may take.
+const CLIENT_MAX: Duration = Duration::from_secs(180);
+
+/// An engine on ports that it has again after a restart.
+struct Place {
+    folder: tempfile::TempDir,
+    settings: Vec<(&'static str, String)>,
+    server: Option<Server>,
+}
+
+impl Place {
+    fn start(settings: Vec<(&'static str, String)>) -> Place {
+        let folder = tempfile::tempdir().unwrap();
+        let mut place = Place { folder, settings, server: None };
+        place.restart();
+        place
+    }
+
+    fn restart(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.kill();
+        }
+        let settings: Vec<(&str, &str)> =
+            self.settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        self.server = Some(Server::start_with(&self.folder.path().join("data"), &[], &settings));
+    }
+
+    fn server(&self) -> &Server {
+        self.server.as_ref().unwrap()
+    }
+
+    /// Kills the engine once a part has come in, and starts it again. A client that is slower than
+    /// the wait fails the test.
+    fn kill_in_the_middle(&mut self, listener: &str) {
+        let taken = format!("watchpost_ingest_records_total{{listener=\"{listener}\"}}");
+        let until = Instant::now() + CLIENT_MAX;
+        while self.server().metric(&taken) < KILL_AFTER {
+            assert!(Instant::now() < until, "too little comes in over {listener}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.restart();
+    }
+
+    /// The numbers that are found in the index, once nothing is on its way.
+    fn numbers(&self, at_least: usize) -> BTreeSet<usize> {
+        let until = Instant::now() + Duration::from_secs(60);
+        loop {
+            self.server().catch_up(Duration::from_secs(60));
+            let documents = self.server().documents("event");
+            let numbers: BTreeSet<usize> = documents
+                .iter()
+                .filter_map(|document| number(document["event"]["original"].as_str()?))
+                .collect();
+            if numbers.len() >= at_least || Instant::now() > until {
+                let (status, ledger) = self.server().get("/api/v1/ledger");
+                assert_eq!(status, 200, "{ledger}");
+                assert!(ledger.contains(r#""imbalance":0"#), "{ledger}");
+                return numbers;
+            }
+            std::thread::sleep(Duration::from_millis(300));
+        }
+    }
+
+    /// A client of which every event must arrive.
+    fn must_get_all(mut self, listener: &str, mut client: Child) {
+        self.kill_in_the_middle(listener);
+        let status = wait(&mut client);
+        assert!(status, "the client was not content");
+        assert_eq!(self.numbers(EVENTS).len(), EVENTS, "events that were acknowledged are missing");
+    }
+}
+
+/// The number in `event N`, wherever it stands.
+fn number(text: &str) -> Option<usize> {
+    let after = text.split_once("event ")?.1;
+    let digits: String = after.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().ok()
+}
+
+/// Whether a client ends well in time.
+fn wait(client: &mut Child) -> bool {
+    let until = Instant::now() + CLIENT_MAX;
+    loop {
+        if let Some(status) = client.try_wait().unwrap() {
+            return status.success();
+        }
+        if Instant::now() > until {
+            client.kill().unwrap();
+            client.wait().unwrap();
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// The ports of shippers over HTTP: one that stays the same.
+fn shippers() -> (String, Vec<(&'static str, String)>) {
+    let address = format!("127.0.0.1:{}", free_port());
+    (format!("http://{address}"), vec![("WATCHPOST_SHIPPERS_LISTEN", address)])
+}
+
+/// A Python that has a module, if there is one. CI makes it and names it.
+fn python(module: &str) -> Option<PathBuf> {
+    let named = std::env::var_os("WATCHPOST_TEST_PYTHON").map(PathBuf::from);
+    let python = named.unwrap_or_else(|| PathBuf::from("python3"));
+    let found = Command::new(&python)
+        .args(["-c", &format!("import {module}")])
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    if !found {
+        needed_in_ci(&format!("there is no Python with the module {module}"));
+    }
+    found.then_some(python)
+}
+
+fn run_script(python: &Path, script: &str, arguments: &[&str]) -> Child {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
+    Command::new(python).arg(folder.join(script)).args(arguments).spawn().unwrap()
+}
+
+#[test]
+fn the_elasticsearch_client_for_python_delivers_in_bulk() {
+    let Some(python) = python("elasticsearch") else { return };
+    let (url, settings) = shippers();
+    let place = Place::start(settings);
+    let token = place.server().token.clone();
+    let client = run_script(&python, "elasticsearch_bulk.py", &[&url, &token, "10000"]);
+    place.must_get_all("elasticsearch", client);
+}
+
+#[test]
+fn the_event_collector_acknowledges_what_is_durable() {
+    let Some(python) = python("json") else { return };
+    let (url, settings) = shippers();
+    let place = Place::start(settings);
+    let token = place.server().token.clone();
+    let client = run_script(&python, "hec.py", &[&url, &token, "10000"]);
+    place.must_get_all("hec", client);
+}
+
+fn is_there(path: &str) -> bool {
+    let found = Path::new(path).exists();
+    if !found {
+        needed_in_ci(&format!("{path} is not installed"));
+    }
+    found
+}
+
+/// Numbered lines in a file, as a service would write them.
+fn lines(folder: &Path) -> PathBuf {
+    let path = folder.join("app.log");
+    let mut file = std::io::BufWriter::new(std::fs::File::create(&path).unwrap());
+    for number in 0..EVENTS {
+        writeln!(file, "event {number} of a service that runs since long ago").unwrap();
+    }
+    file.into_inner().unwrap().sync_all().unwrap();
+    path
+}
+
+/// A rsyslogd of our own that reads the lines and does this with them; it ends with the test.
+struct Rsyslog(Child);
+
+impl Rsyslog {
+    fn start(folder: &Path, modules: &str, action: &str) -> Rsyslog {
+        let work = folder.join("work");
+        std::fs::create_dir_all(&work).unwrap();
+        let config = folder.join("rsyslog.conf");
+        let text = format!(
+            "global(workDirectory=\"{work}\")\n{modules}\nmodule(load=\"imfile\" mode=\"polling\" pollingInterval=\"1\")\ninput(type=\"imfile\" file=\"{log}\" tag=\"app:\" facility=\"local0\" severity=\"info\")\n{action}\n",
+            work = work.display(),
+            log = lines(folder).display(),
+        );
+        std::fs::write(&config, text).unwrap();
+        let child = Command::new("/usr/sbin/rsyslogd")
+            .arg("-n")
+            .arg("-f")
+            .arg(&config)
+            .arg("-i")
+            .arg(folder.join("rsyslog.pid"))
+            .spawn()
+            .unwrap();
+        Rsyslog(child)
+    }
+}
+
+impl Drop for Rsyslog {
+    fn drop(&mut self) {
+        // It may be gone already.
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+#[test]
+fn rsyslog_delivers_to_the_bulk_interface() {
+    if !is_there("/usr/sbin/rsyslogd")
+        || !is_there("/usr/lib/x86_64-linux-gnu/rsyslog/omelasticsearch.so")
+    {
+        return;
+    }
+    let (url, settings) = shippers();
+    let mut place = Place::start(settings);
+    let port = url.rsplit(':').next().unwrap().to_owned();
+    let token = place.server().token.clone();
+    let folder = place.folder.path().to_owned();
+    let action = format!(
+        r#"template(name="json" type="list" option.jsonf="on") {{
+  property(outname="@timestamp" name="timereported" dateFormat="rfc3339" format="jsonf")
+  property(outname="message" name="msg" format="jsonf")
+}}
+action(type="omelasticsearch" server="127.0.0.1" serverport="{port}" uid="rsyslog" pwd="{token}"
+       template="json" searchIndex="logs-app.rsyslog-default" searchType="" bulkmode="on" writeoperation="create"
+       errorFile="{errors}" action.resumeRetryCount="-1" action.resumeInterval="1"
+       queue.type="LinkedList" queue.dequeueBatchSize="200" queue.size="20000")"#,
+        errors = folder.join("errors.json").display(),
+    );
+    let _rsyslog = Rsyslog::start(&folder, "module(load=\"omelasticsearch\")", &action);
+    place.kill_in_the_middle("elasticsearch");
+    let errors = std::fs::read_to_string(folder.join("errors.json")).unwrap_or_default();
+    assert_eq!(place.numbers(EVENTS).len(), EVENTS, "{errors}");
+}
+
+/// A certificate for this machine, signed by an authority of the test.
+fn certificates(folder: &Path) -> Vec<(&'static str, String)> {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let key = KeyPair::generate().unwrap();
+    let own = CertificateParams::new(names).unwrap().signed_by(&key, &ca).unwrap();
+    std::fs::write(folder.join("ca.pem"), ca.pem()).unwrap();
+    std::fs::write(folder.join("own.pem"), own.pem()).unwrap();
+    std::fs::write(folder.join("own.key"), key.serialize_pem()).unwrap();
+    vec![
+        ("WATCHPOST_TLS_CERTIFICATE", folder.join("own.pem").display().to_string()),
+        ("WATCHPOST_TLS_KEY", folder.join("own.key").display().to_string()),
+    ]
+}
+
+/// Syslog over TLS has no acknowledgements: what the sender had given to its kernel is lost with the
+/// process that read it, and the sender does not know. Its queue keeps the rest.
+const LOST_MAX: usize = 4_000;
+
+fn syslog_tls() -> (Place, tempfile::TempDir, u16) {
+    let keys = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let mut settings = certificates(keys.path());
+    settings.push(("WATCHPOST_SYSLOG_TCP", format!("tls://127.0.0.1:{port}")));
+    (Place::start(settings), keys, port)
+}
+
+#[test]
+fn rsyslog_delivers_over_tls() {
+    if !is_there("/usr/sbin/rsyslogd") || !is_there("/usr/lib/x86_64-linux-gnu/rsyslog/lmnsd_ossl.so")
+    {
+        return;
+    }
+    let (mut place, keys, port) = syslog_tls();
+    let folder = place.folder.path().to_owned();
+    let action = format!(
+        r#"action(type="omfwd" target="127.0.0.1" port="{port}" protocol="tcp" tcp_framing="octet-counted"
+       template="RSYSLOG_SyslogProtocol23Format" streamDriver="ossl" streamDriverMode="1"
+       streamDriverAuthMode="x509/certvalid" streamDriver.CAFile="{ca}"
+       action.resumeRetryCount="-1" action.resumeInterval="1"
+       queue.type="LinkedList" queue.filename="out" queue.size="20000" queue.saveOnShutdown="on")"#,
+        ca = keys.path().join("ca.pem").display(),
+    );
+    let _rsyslog = Rsyslog::start(&folder, "", &action);
+    place.kill_in_the_middle("syslog-tls");
+    let found = place.numbers(EVENTS - LOST_MAX);
+    assert!(found.len() >= EVENTS - LOST_MAX, "{} of {EVENTS} arrived", found.len());
+    assert!(found.contains(&(EVENTS - 1)), "the last one did not arrive");
+}
+
+#[test]
+fn syslog_ng_delivers_over_tls() {
+    if !is_there("/usr/sbin/syslog-ng") {
+        return;
+    }
+    let (mut place, keys, port) = syslog_tls();
+    let folder = place.folder.path().to_owned();
+    let config = folder.join("syslog-ng.conf");
+    std::fs::write(
+        &config,
+        format!(
+            r#"@version: current
+options {{ keep-timestamp(yes); stats-freq(0); }};
+source lines {{ file("{log}" follow-freq(1) flags(no-parse) read-old-records(yes)); }};
+destination watchpost {{
+  syslog("127.0.0.1" port({port}) transport("tls")
+    tls(ca-file("{ca}") peer-verify(required-trusted))
+    disk-buffer(reliable(yes) capacity-bytes(50000000) dir("{folder}"))
+    time-reopen(1));
+}};
+log {{ source(lines); destination(watchpost); flags(flow-control); }};
+"#,
+            log = lines(&folder).display(),
+            ca = keys.path().join("ca.pem").display(),
+            folder = folder.display(),
+        ),
+    )
+    .unwrap();
+    let file = |name: &str| folder.join(name).display().to_string();
+    let child = Command::new("/usr/sbin/syslog-ng")
+        .args(["--foreground", "--no-caps", "--stderr", "--cfgfile"])
+        .arg(&config)
+        .args(["--persist-file", &file("persist"), "--pidfile", &file("pid")])
+        .args(["--control", &file("control")])
+        .spawn()
+        .unwrap();
+    // It ends with the test, as the other one does.
+    let _syslog_ng = Rsyslog(child);
+    place.kill_in_the_middle("syslog-tls");
+    let found = place.numbers(EVENTS - LOST_MAX);
+    assert!(found.len() >= EVENTS - LOST_MAX, "{} of {EVENTS} arrived", found.len());
+    assert!(found.contains(&(EVENTS - 1)), "the last one did not arrive");
+}
