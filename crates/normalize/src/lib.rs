@@ -10,7 +10,7 @@
 //! longer than the limits) is [`Rejected`].
 //!
 //! One file per family of sources; what they map is in tables, not in code. Records lie in other
-//! records: in the [envelopes](envelope) of protocols, and as [lines](line) in documents.
+//! records: in the envelopes of protocols, and as lines in documents.
 
 mod classes;
 mod cloudtrail;
