@@ -89,10 +89,7 @@ fn time(value: Value<'_>) -> Option<Timestamp> {
             return if set_time(&mut scratch, "t", text) { scratch.time("t") } else { None };
         }
         Value::Int(number) => number,
-        // Nanoseconds of a float are noise; microseconds are not.
-        Value::Float(seconds) if seconds.abs() < SECONDS_MAX as f64 => {
-            return Some(Timestamp::from_nanos((seconds * 1e6) as i64 * 1_000));
-        }
+        Value::Float(seconds) => return time_of_seconds(seconds),
         _ => return None,
     };
     let nanos = match number.unsigned_abs() as i64 {
@@ -102,6 +99,13 @@ fn time(value: Value<'_>) -> Option<Timestamp> {
         _ => Some(number),
     };
     nanos.map(Timestamp::from_nanos)
+}
+
+/// A time in seconds since the epoch, as far as it is one that we can hold.
+pub(crate) fn time_of_seconds(seconds: f64) -> Option<Timestamp> {
+    // Nanoseconds of a float are noise; microseconds are not. The conversion saturates, and what is
+    // so large has too many nanoseconds.
+    ((seconds * 1e6) as i64).checked_mul(1_000).map(Timestamp::from_nanos)
 }
 
 /// Systems that ECS and Sigma call the same.
@@ -166,6 +170,14 @@ mod tests {
     fn other_json_keeps_its_names() {
         assert_snapshot!(normalized(r#"{"ts":1764000000.5,"msg":"x"}"#, "my.app"), @r#"{"@timestamp":"2025-11-24T16:00:00.5Z","error":{"message":"JSON of a source that is not known; its fields keep their names"},"event":{"dataset":"my.app","module":"my"},"msg":"x","tags":["unparsed"],"ts":1764000000.5,"watchpost":{"logsource":{"product":"my","service":"app"}}}"#);
         assert_snapshot!(normalized(r#"{"time":1764000000123,"msg":"x"}"#, ""), @r#"{"@timestamp":"2025-11-24T16:00:00.123Z","error":{"message":"JSON of a source that is not known; its fields keep their names"},"event":{"dataset":"unknown","module":"unknown"},"msg":"x","tags":["unparsed"],"time":1764000000123}"#);
+    }
+
+    #[test]
+    fn times_out_of_range_are_none() {
+        for ts in ["99999999999.5", "-99999999999.5", "1e300", "-9223372036854775808"] {
+            let event = normalized(&format!(r#"{{"ts":{ts}}}"#), "");
+            assert!(event.contains("missing_time"), "{event}");
+        }
     }
 
     #[test]
