@@ -1,8 +1,8 @@
 //! Group commit: one thread makes everything durable that waits, with one sync.
 //!
 //! Callers put requests into a bounded queue. The committer takes all that is there, up to a bound,
-//! gives out offsets, packs the records of each partition into entries, writes one atomic batch with
-//! one sync, and only then tells all callers. While it syncs, the next group gathers: so the more
+//! gives out offsets, packs the records of each partition into entries, writes the large ones to files
+//! of their own and syncs those, writes one atomic batch with one sync, and only then tells all callers. While it syncs, the next group gathers: so the more
 //! callers there are, the fewer syncs each of them pays.
 
 use std::collections::VecDeque;
@@ -14,7 +14,9 @@ use fail::fail_point;
 use fjall::OwnedWriteBatch;
 
 use super::entry::{self, Compression};
+use super::files::SEPARATE_BYTES_MIN;
 use super::keys;
+use super::segments::Added;
 use super::store::{DURABILITY, Log, Shared};
 use crate::consumer::lock;
 use crate::error::count_refused;
@@ -310,25 +312,42 @@ impl<'a> Committer<'a> {
         let time = (self.shared.settings.clock)();
         self.age_now = self.shared.age_now();
         let mut batch = self.shared.database.batch().durability(Some(DURABILITY));
-        for request in group {
-            match request {
-                Request::Append { topic, records, .. } => {
-                    self.pack(*topic, records, time, &mut batch);
-                }
-                Request::Commit(commit) => {
-                    for topic in Topic::ALL {
-                        self.pack(topic, commit.output.records(topic), time, &mut batch);
-                    }
-                    self.put_offsets_and_state(commit, &mut batch);
-                }
-            }
-        }
-        self.seal_all(time, &mut batch);
-        fail_point!("bus-before-sync", |_| std::process::abort());
-        let committed = batch.commit().map_err(|error| BusError::storage("writing a group", error));
+        let written = self.write_entries(group, time, &mut batch);
+        let committed = written.and_then(|()| {
+            fail_point!("bus-between-syncs", |_| std::process::abort());
+            batch.commit().map_err(|error| BusError::storage("writing a group", error))
+        });
         fail_point!("bus-after-sync", |_| std::process::abort());
         self.move_ends(committed.is_ok());
         committed
+    }
+
+    /// Fills the batch. What it points to is durable then, and the batch itself is not yet.
+    fn write_entries(
+        &mut self,
+        group: &[Request],
+        time: Timestamp,
+        batch: &mut OwnedWriteBatch,
+    ) -> Result<(), BusError> {
+        for request in group {
+            match request {
+                Request::Append { topic, records, .. } => {
+                    self.pack(*topic, records, time, batch)?;
+                }
+                Request::Commit(commit) => {
+                    for topic in Topic::ALL {
+                        self.pack(topic, commit.output.records(topic), time, batch)?;
+                    }
+                    self.put_offsets_and_state(commit, batch);
+                }
+            }
+        }
+        self.seal_all(time, batch)?;
+        fail_point!("bus-before-sync", |_| std::process::abort());
+        for topic in Topic::ALL {
+            self.shared.files(topic).sync().map_err(entries_failed)?;
+        }
+        Ok(())
     }
 
     /// Puts records into the packers of their partitions.
@@ -338,7 +357,7 @@ impl<'a> Committer<'a> {
         records: &Records,
         time: Timestamp,
         batch: &mut OwnedWriteBatch,
-    ) {
+    ) -> Result<(), BusError> {
         let partitions = self.packers[topic.index()].len() as u32;
         for (record, bytes) in records.iter().zip(records.encoded()) {
             let partition = partition_of_key(record.key, partitions).unwrap_or_else(|| {
@@ -352,20 +371,27 @@ impl<'a> Committer<'a> {
             let index = partition.0 as usize;
             let packer = &self.packers[topic.index()][index];
             if packer.count > 0 && packer.records.len() + bytes.len() > ENTRY_BYTES_MAX {
-                self.seal(topic, index, time, batch);
+                self.seal(topic, index, time, batch)?;
             }
             let packer = &mut self.packers[topic.index()][index];
             packer.records.extend_from_slice(bytes);
             packer.count += 1;
         }
+        Ok(())
     }
 
     /// Makes an entry of what a packer has.
-    fn seal(&mut self, topic: Topic, index: usize, time: Timestamp, batch: &mut OwnedWriteBatch) {
+    fn seal(
+        &mut self,
+        topic: Topic,
+        index: usize,
+        time: Timestamp,
+        batch: &mut OwnedWriteBatch,
+    ) -> Result<(), BusError> {
         let log = &self.shared.logs(topic)[index];
         let packer = &mut self.packers[topic.index()][index];
         if packer.count == 0 {
-            return;
+            return Ok(());
         }
         let first = packer.next.unwrap_or_else(|| log.end());
         let next = Offset(first.0 + u64::from(packer.count));
@@ -380,9 +406,18 @@ impl<'a> Committer<'a> {
         if compression != used && packer.records.len() > COMPRESSION_PROBE_BYTES {
             packer.incompressible = INCOMPRESSIBLE_ENTRIES;
         }
-        batch.insert(&log.entries, keys::entry(last), self.entry.as_slice());
-        let closed = lock(&log.segments).add(last, self.age_now, self.entry.len() as u64);
-        if let Some(segment) = closed {
+        let key = keys::entry(last);
+        let mut file = None;
+        if self.entry.len() < SEPARATE_BYTES_MIN {
+            batch.insert(&log.entries, key, self.entry.as_slice());
+        } else {
+            let pointer = log.files.append(&self.entry).map_err(entries_failed)?;
+            batch.insert(&log.entries, key, pointer.encode());
+            file = Some(pointer.file);
+        }
+        let added = Added { last, time: self.age_now, bytes: self.entry.len() as u64, file };
+        let closed = lock(&log.segments).add(added);
+        for segment in closed.into_iter().flatten() {
             let key = keys::segment(topic, log.partition, segment.last);
             batch.insert(&self.shared.meta, key, segment.encode());
         }
@@ -391,15 +426,17 @@ impl<'a> Committer<'a> {
         packer.records.clear();
         // One record of many megabytes must not hold its memory for ever.
         packer.records.shrink_to(2 * ENTRY_BYTES_MAX);
+        Ok(())
     }
 
-    fn seal_all(&mut self, time: Timestamp, batch: &mut OwnedWriteBatch) {
+    fn seal_all(&mut self, time: Timestamp, batch: &mut OwnedWriteBatch) -> Result<(), BusError> {
         for topic in Topic::ALL {
             for index in 0..self.packers[topic.index()].len() {
-                self.seal(topic, index, time, batch);
+                self.seal(topic, index, time, batch)?;
             }
         }
         self.entry.shrink_to(2 * ENTRY_BYTES_MAX);
+        Ok(())
     }
 
     fn put_offsets_and_state(&self, commit: &CommitRequest, batch: &mut OwnedWriteBatch) {
@@ -435,6 +472,10 @@ impl<'a> Committer<'a> {
             }
         }
     }
+}
+
+fn entries_failed(error: std::io::Error) -> BusError {
+    BusError::storage("writing large entries", error)
 }
 
 fn answer(requests: impl Iterator<Item = Request>, result: &Result<(), BusError>) {

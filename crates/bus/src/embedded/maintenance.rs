@@ -2,9 +2,10 @@
 //!
 //! Retention moves the first readable offset of a partition forward, by whole segments and only over
 //! what may go, and then lets the store drop the tables that lie wholly before it: no record is
-//! rewritten to remove another. The newest entry of a partition is never dropped from the store,
-//! even when nobody can read it any more: from it the store and the log know how far the partition
-//! ever came.
+//! rewritten to remove another. The files of large entries are removed when nothing that is kept is in
+//! them. The newest entry of a partition is never dropped from the store, even when nobody can read it
+//! any more (and what it points to may be gone): from it the store and the log know how far the
+//! partition ever came.
 
 use std::ops::Bound;
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use fjall::AbstractTree;
 
 use super::keys;
 use super::segments::Segment;
-use super::store::{DURABILITY, Log, Shared, get_u64};
+use super::store::{DURABILITY, Log, Shared, get_u64, referenced};
 use crate::consumer::lock;
 use crate::{BusError, Offset, Retention, Topic, metrics};
 
@@ -127,6 +128,10 @@ pub(super) fn enforce(shared: &Shared) -> Result<u64, BusError> {
         let Retention { age, bytes } = retention[topic.index()];
         let logs = shared.logs(topic);
         let writing = lock(&shared.writing);
+        // The segments have what was not written, and the store may still accept our writes.
+        if let Some(failure) = &*lock(&shared.failure) {
+            return Err(failure.clone());
+        }
         let mut doomed: Vec<Vec<(Segment, bool)>> = logs.iter().map(|_| Vec::new()).collect();
         if let Some(age) = age {
             for (log, doomed) in logs.iter().zip(&mut doomed) {
@@ -140,7 +145,9 @@ pub(super) fn enforce(shared: &Shared) -> Result<u64, BusError> {
             remove_over(logs, bytes_max, &mut doomed);
         }
         removed += retire(shared, logs, &doomed)?;
+        let unreferenced = shared.files(topic).unreferenced(&referenced(logs));
         drop(writing);
+        shared.files(topic).remove(&unreferenced)?;
         for (log, doomed) in logs.iter().zip(&doomed) {
             if let Some((last, _)) = doomed.last() {
                 drop_tables(log, last.last)?;

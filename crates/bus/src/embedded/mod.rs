@@ -3,14 +3,16 @@
 //! Records lie as entries of many records in a log-structured store (`fjall`), which gives one atomic
 //! and synced write batch over topics, offsets and state: that is what a commit is. The journal of
 //! the store makes it durable; its tables, of keys that only grow, are moved and dropped but never
-//! rewritten. The price is that each byte is written twice, to the journal and to a table; LZ4 on the
-//! entries takes more than that back on logs. `benches` measures it against plain files.
+//! rewritten. The store writes each byte twice, to the journal and to a table; so large entries lie in
+//! plain files, written once and synced before the batch that points to them (`files.rs`), and a group
+//! that has some pays a second sync. `benches` measures it against plain files.
 //!
 //! It refuses to share its folder with a second process, to acknowledge anything when the disk is
 //! nearly full, and to go on after a failed write.
 
 mod committer;
 mod entry;
+mod files;
 mod keys;
 mod maintenance;
 mod recovery;

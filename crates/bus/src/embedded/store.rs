@@ -4,17 +4,20 @@
 //! Reading is everyone's: a partition's `end` moves only after its records are durable, and readers
 //! never look past it.
 
+use std::collections::BTreeSet;
+use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use event::{AgeClock, Timestamp};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
 use super::committer::{CommitRequest, Queue, Request};
-use super::segments::{Segment, Segments};
-use super::{Settings, entry, keys};
+use super::files::{EntryFiles, FileNumber, Pointer};
+use super::segments::{Added, Segment, Segments};
+use super::{Settings, entry, files, keys};
 use crate::consumer::{Arrivals, Commit, Store, lock};
 use crate::error::{count_refused, too_large};
 use crate::group::{Groups, Member};
@@ -44,6 +47,7 @@ pub(super) struct Shared {
     /// until the log is opened again.
     pub(super) failure: Mutex<Option<BusError>>,
     topics: [Vec<Log>; Topic::ALL.len()],
+    files: [Arc<EntryFiles>; Topic::ALL.len()],
     pub(super) meta: Keyspace,
     pub(super) state: Keyspace,
     /// Last, so that it is dropped after its keyspaces.
@@ -61,7 +65,10 @@ struct Age {
 pub(super) struct Log {
     pub(super) topic: Topic,
     pub(super) partition: Partition,
+    /// Entries by their last offset, or pointers to those in files.
     pub(super) entries: Keyspace,
+    /// Those of its topic.
+    pub(super) files: Arc<EntryFiles>,
     pub(super) segments: Mutex<Segments>,
     begin: AtomicU64,
     end: AtomicU64,
@@ -82,8 +89,13 @@ impl Shared {
         let state = database.keyspace(keys::STATE, small).map_err(open)?;
         let age =
             Age { clock: age_clock(&meta, (settings.clock)())?, running: (settings.running)() };
+        let no_folder = |error| BusError::storage("opening the folder of large entries", error);
+        let folder = files::prepare(&path).map_err(no_folder)?;
         let mut topics: [Vec<Log>; Topic::ALL.len()] = Default::default();
+        let mut files = Vec::new();
         for topic in Topic::ALL {
+            let of_topic = Arc::new(EntryFiles::open(&folder, topic).map_err(no_folder)?);
+            files.push(Arc::clone(&of_topic));
             let partitions = stored_partitions(&meta, topic, settings.topic(topic).partitions)?;
             for partition in 0..partitions {
                 let log = Log::open(
@@ -93,8 +105,14 @@ impl Shared {
                     Partition(partition),
                     &settings,
                     age.clock.now(),
+                    Arc::clone(&of_topic),
                 )?;
                 topics[topic.index()].push(log);
+            }
+            // What a crash left behind, of a group that was not acknowledged or of a retention.
+            let unreferenced = of_topic.unreferenced(&referenced(&topics[topic.index()]));
+            if let Err(error) = of_topic.remove(&unreferenced) {
+                tracing::warn!(%topic, %error, "a file that is not needed stays until the next time");
             }
         }
         let retention = Topic::ALL.map(|topic| settings.topic(topic).retention);
@@ -110,6 +128,7 @@ impl Shared {
             writing: Mutex::default(),
             failure: Mutex::default(),
             topics,
+            files: files.try_into().unwrap_or_else(|_| unreachable!("there is one for each topic")),
             meta,
             state,
             database,
@@ -149,6 +168,10 @@ impl Shared {
         &self.topics[topic.index()]
     }
 
+    pub(super) fn files(&self, topic: Topic) -> &EntryFiles {
+        &self.files[topic.index()]
+    }
+
     pub(super) fn log(&self, topic: Topic, partition: Partition) -> Result<&Log, BusError> {
         self.logs(topic).get(partition.0 as usize).ok_or(BusError::NoPartition { topic, partition })
     }
@@ -162,6 +185,7 @@ impl Log {
         partition: Partition,
         settings: &Settings,
         now: Timestamp,
+        files: Arc<EntryFiles>,
     ) -> Result<Self, BusError> {
         let failed = |source| BusError::storage("opening a partition", source);
         let options = || {
@@ -186,32 +210,44 @@ impl Log {
         let from = segments.last_closed().map_or(Offset(0), |last| Offset(last.0 + 1));
         let mut end = from.max(Offset(begin));
         let mut at = from;
+        let mut buffer = Vec::new();
         while let Some(guard) = entries.range(keys::entry(at)..).next() {
-            let (last, time, bytes) = match guard.into_inner() {
+            let added = match guard.into_inner() {
                 Ok((key, value)) => {
                     let last = keys::entry_last(&key).ok_or_else(|| damaged_meta(&key))?;
-                    // A damaged entry has no time of its own; its reader will report it.
-                    let time = entry::decode(&value, last)
-                        .map_or(Timestamp::EPOCH, |(header, _)| header.timestamp);
-                    (last, time, value.len() as u64)
+                    let pointer = Pointer::decode(&value);
+                    let bytes = pointer.map_or(value.len() as u64, |pointer| pointer.bytes.into());
+                    // What nobody may read any more may be gone.
+                    let time = if last.0 < begin {
+                        Timestamp::EPOCH
+                    } else {
+                        let decoded = decode(&files, last, &value, &mut buffer)
+                            .map_err(|error| BusError::storage("opening a partition", error))?;
+                        // A damaged entry has no time of its own; its reader will report it.
+                        let time = decoded.map_or(Timestamp::EPOCH, |(header, _)| header.timestamp);
+                        // It is what the clock said then, which may have been ahead.
+                        time.min(now)
+                    };
+                    Added { last, time, bytes, file: pointer.map(|pointer| pointer.file) }
                 }
                 Err(error) if is_damage(&error) => {
                     let next = next_readable(&entries, at, Offset(u64::MAX))?;
-                    (Offset(next.0 - 1), Timestamp::EPOCH, 0)
+                    let last = Offset(next.0 - 1);
+                    Added { last, time: Timestamp::EPOCH, bytes: 0, file: None }
                 }
                 Err(error) => return Err(failed(error)),
             };
-            at = Offset(last.0 + 1);
+            at = Offset(added.last.0 + 1);
             end = end.max(at);
-            if last.0 >= begin {
-                // Its time is what the clock said then, which may have been ahead.
-                segments.add(last, time.min(now), bytes);
+            if added.last.0 >= begin {
+                segments.add(added);
             }
         }
         Ok(Log {
             topic,
             partition,
             entries,
+            files,
             segments: Mutex::new(segments),
             begin: AtomicU64::new(begin),
             end: AtomicU64::new(end.0),
@@ -235,13 +271,14 @@ impl Log {
     }
 
     /// Reads from `from`, which is within the partition, until the batch is full or `end`.
-    fn read(
+    pub(super) fn read(
         &self,
         mut from: Offset,
         end: Offset,
         limits: &PollLimits,
         batch: &mut Batch,
     ) -> Result<Offset, BusError> {
+        let mut buffer = Vec::new();
         for guard in self.entries.range(keys::entry(from)..) {
             if batch.is_enough(limits) || from >= end {
                 return Ok(from);
@@ -254,7 +291,7 @@ impl Log {
                     let next = next_readable(&self.entries, from, end)?;
                     return Ok(match self.first_whole(from, next)? {
                         Some((key, value)) => {
-                            self.take(&key, &value, from, end, &what, limits, batch).0
+                            self.take(&key, &value, from, end, &what, limits, batch, &mut buffer)?.0
                         }
                         None => {
                             batch.push_gap(gap(self, from, next, what));
@@ -265,9 +302,10 @@ impl Log {
                 Err(error) => return Err(BusError::storage("reading records", error)),
             };
             let missing = "entries are missing from the store";
-            let (reached, next) = self.take(&key, &value, from, end, missing, limits, batch);
+            let (reached, next) =
+                self.take(&key, &value, from, end, missing, limits, batch, &mut buffer)?;
             from = reached;
-            if from < next {
+            if from != next {
                 return Ok(from);
             }
         }
@@ -280,8 +318,8 @@ impl Log {
     }
 
     /// Adds an entry's records, from the offset `from` on, to a batch. Returns where to go on, and
-    /// where the next entry begins. If the entry begins after `from`, what is between is missing,
-    /// and `missing` says why.
+    /// where the next entry begins; they differ where reading must stop. If the entry begins after
+    /// `from`, what is between is missing, and `missing` says why.
     #[expect(clippy::too_many_arguments, reason = "it is the middle of the loop above")]
     fn take(
         &self,
@@ -292,24 +330,40 @@ impl Log {
         missing: &str,
         limits: &PollLimits,
         batch: &mut Batch,
-    ) -> (Offset, Offset) {
-        let (last, decoded) = read_entry(key, value, from);
+        buffer: &mut Vec<u8>,
+    ) -> Result<(Offset, Offset), BusError> {
+        let Some(last) = keys::entry_last(key) else {
+            let next = Offset(from.0 + 1);
+            let what = format!("the key of an entry has {} bytes", key.len());
+            batch.push_gap(gap(self, from, next, what));
+            return Ok((next, next));
+        };
         let next = Offset(last.0 + 1);
         if next > end {
             // Written, and not acknowledged yet.
-            return (from, next);
+            return Ok((from, next));
         }
-        let read = decoded.and_then(|(header, value)| {
+        let decoded = decode(&self.files, last, value, buffer)
+            .map_err(|error| BusError::storage("reading records", error))?;
+        let read = decoded.and_then(|(header, body)| {
             if header.first > from {
                 batch.push_gap(gap(self, from, header.first, missing.to_owned()));
             }
-            header.read_into(value, (self.topic, self.partition), from, limits, batch)
+            header.read_into(body, (self.topic, self.partition), from, limits, batch)
         });
         match read {
-            Ok(reached) => (reached, next),
+            Ok(reached) => Ok((reached, next)),
             Err(what) => {
+                // Retention removes a file after it has moved the beginning, and may do so now.
+                let begin = self.begin();
+                if begin > last {
+                    let (topic, partition) = (self.topic, self.partition);
+                    let reason = GapReason::Retention;
+                    batch.push_gap(Gap { topic, partition, first: from, next: begin, reason });
+                    return Ok((begin, next));
+                }
                 batch.push_gap(gap(self, from, next, what));
-                (next, next)
+                Ok((next, next))
             }
         }
     }
@@ -333,6 +387,15 @@ impl Log {
         }
         Ok(None)
     }
+}
+
+/// The files that entries of these partitions are in.
+pub(super) fn referenced(logs: &[Log]) -> BTreeSet<FileNumber> {
+    let mut files = BTreeSet::new();
+    for log in logs {
+        files.extend(lock(&log.segments).files());
+    }
+    files
 }
 
 /// The smallest offset above `from`, at or soon after which is damage, at which reading works again,
@@ -548,12 +611,27 @@ pub(super) fn get_u64(meta: &Keyspace, key: &[u8]) -> Result<Option<u64>, BusErr
 /// when it is, so `fdatasync`, which also syncs what is needed to read the data back, is enough.
 pub(super) const DURABILITY: PersistMode = PersistMode::SyncData;
 
+/// Or what is wrong with its bytes.
 type Decoded<'a> = Result<(entry::Header, &'a [u8]), String>;
 
-fn read_entry<'a>(key: &[u8], value: &'a [u8], from: Offset) -> (Offset, Decoded<'a>) {
-    match keys::entry_last(key) {
-        Some(last) => (last, entry::decode(value, last)),
-        None => (from, Err(format!("the key of an entry has {} bytes", key.len()))),
+/// Reads and checks an entry: the value that the store has, or what that points to, which is read into
+/// the buffer. Fails if the disk does.
+fn decode<'a>(
+    files: &EntryFiles,
+    last: Offset,
+    value: &'a [u8],
+    buffer: &'a mut Vec<u8>,
+) -> io::Result<Decoded<'a>> {
+    let Some(pointer) = Pointer::decode(value) else { return Ok(entry::decode(value, last)) };
+    match files.read(&pointer, buffer) {
+        Ok(()) => Ok(entry::decode(buffer, last)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Ok(Err(format!("{} is missing", files.path(pointer.file).display())))
+        }
+        Err(error) if is_bad_data(&error) => {
+            Ok(Err(format!("{} is too short", files.path(pointer.file).display())))
+        }
+        Err(error) => Err(error),
     }
 }
 
@@ -574,8 +652,8 @@ fn is_damage(error: &fjall::Error) -> bool {
     }
 }
 
-fn is_bad_data(error: &std::io::Error) -> bool {
-    matches!(error.kind(), std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::InvalidData)
+fn is_bad_data(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData)
 }
 
 fn damaged_meta(key: &[u8]) -> BusError {

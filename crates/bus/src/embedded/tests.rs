@@ -10,8 +10,9 @@ use std::time::Instant;
 use fjall::AbstractTree;
 use tempfile::TempDir;
 
+use super::files::FileNumber;
 use super::*;
-use crate::{Batch, Gap, GapReason, Partition, PollLimits, Polled};
+use crate::{Batch, Gap, GapReason, Output, Partition, PollLimits, Polled};
 
 const ONE: Partition = Partition(0);
 
@@ -276,13 +277,13 @@ fn nothing_is_moved_or_removed_while_the_disk_has_no_room_for_it() {
     let free_bytes = Box::new(move || Ok(told.load(Ordering::Relaxed)));
     let bus = EmbeddedBus::open_with(folder.path(), settings, free_bytes).unwrap();
     let shared = &bus.0.shared;
-    let mut records = Records::new();
-    let value: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..)).take(3_000_000).collect();
+    append_small_entries(&bus, 150);
     free.store(0, Ordering::Relaxed);
     // Enough space is believed in for a moment.
-    records.push(b"k", &[], &value);
+    let mut records = Records::new();
+    records.push(b"k", &[], b"");
     while bus.append(Topic::Raw, &mut records).is_ok() {
-        records.push(b"k", &[], &value);
+        records.push(b"k", &[], b"");
     }
     let entries = &shared.logs(Topic::Raw)[0].entries;
     let journal = || std::fs::read(journal(&folder)).unwrap();
@@ -299,33 +300,27 @@ fn nothing_is_moved_or_removed_while_the_disk_has_no_room_for_it() {
 #[test]
 fn retention_gives_the_disk_back() {
     let folder = tempfile::tempdir().unwrap();
-    let bus = EmbeddedBus::open(
-        folder.path(),
-        Settings { memtable_bytes_max: 1024 * 1024, ..settings() },
-    )
-    .unwrap();
-    let mut records = Records::new();
-    for _ in 0..40 {
-        let value: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..)).take(1_000_000).collect();
-        records.push(b"k", &[], &value);
-        bus.append(Topic::Raw, &mut records).unwrap();
-    }
+    let bus =
+        EmbeddedBus::open(folder.path(), Settings { memtable_bytes_max: 100_000, ..settings() })
+            .unwrap();
+    append_small_entries(&bus, 400);
     let entries = &bus.0.shared.logs(Topic::Raw)[0].entries;
     entries.rotate_memtable_and_wait().unwrap();
     let deadline = Instant::now() + Duration::from_secs(30);
-    while entries.disk_space() < 40_000_000 {
+    while entries.disk_space() < 4_000_000 {
         assert!(Instant::now() < deadline, "{} bytes are in tables", entries.disk_space());
         std::thread::sleep(Duration::from_millis(5));
     }
-    bus.set_retention(Topic::Raw, Retention { age: None, bytes: Some(5_000_000) }).unwrap();
+    bus.set_retention(Topic::Raw, Retention { age: None, bytes: Some(1_500_000) }).unwrap();
     let removed = bus.enforce_retention().unwrap();
-    assert!((33..=35).contains(&removed), "{removed}");
-    assert!(entries.disk_space() < 9_000_000, "{}", entries.disk_space());
+    // By whole segments, of a megabyte.
+    assert!((150..=250).contains(&removed), "{removed}");
+    assert!(entries.disk_space() < 3_000_000, "{}", entries.disk_space());
     // Everything goes but the table with the newest entry.
     bus.set_retention(Topic::Raw, Retention { age: None, bytes: Some(0) }).unwrap();
     bus.enforce_retention().unwrap();
     assert!(entries.tree.table_count() >= 1);
-    assert!(entries.disk_space() < 4_000_000, "{}", entries.disk_space());
+    assert!(entries.disk_space() < 1_500_000, "{}", entries.disk_space());
 }
 
 #[test]
@@ -333,12 +328,9 @@ fn an_idle_partition_gives_its_memory_back() {
     let folder = tempfile::tempdir().unwrap();
     let settings = Settings { memtables_bytes_max: 1_000_000, ..settings() };
     let bus = EmbeddedBus::open(folder.path(), settings).unwrap();
-    let mut records = Records::new();
-    let value: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..)).take(3_000_000).collect();
-    records.push(b"k", &[], &value);
-    bus.append(Topic::Raw, &mut records).unwrap();
+    append_small_entries(&bus, 150);
     let entries = &bus.0.shared.logs(Topic::Raw)[0].entries;
-    assert!(entries.tree.active_memtable().size() > 3_000_000);
+    assert!(entries.tree.active_memtable().size() > 1_500_000);
     Maintenance::new(&bus.0.shared).tick(&bus.0.shared);
     assert!(entries.tree.active_memtable().size() < 1_000_000);
 }
@@ -358,15 +350,226 @@ fn the_partitions_of_a_folder_stay() {
 fn more_than_a_journal_survives_reopening() {
     let folder = tempfile::tempdir().unwrap();
     let bus = open(&folder);
-    let filler = vec![b'x'; 1_000_000];
-    let mut records = Records::new();
+    let mut consumer = bus.consumer("filler", &[Topic::Raw]).unwrap();
+    consumer.poll(&PollLimits::default(), &mut Batch::new()).unwrap();
+    let mut output = Output::new();
     for number in 0..100 {
-        records.push(b"k", &[], &[format!("number {number} ").as_bytes(), &filler].concat());
-        bus.append(Topic::Raw, &mut records).unwrap();
+        append(&bus, number..number + 1);
+        output.put_state(ONE, b"k".as_slice(), vec![number as u8; 1_000_000]);
+        consumer.commit(&mut output).unwrap();
     }
     assert!(bus.0.shared.database.journal_count() < 4);
+    drop(consumer);
     drop(bus);
-    assert_eq!(read(&open(&folder)), (numbers(0..100), vec![]));
+    let bus = open(&folder);
+    assert_eq!(read(&bus), (numbers(0..100), vec![]));
+    let mut state = Vec::new();
+    bus.state_of("filler", &mut |_, _, value| state.push(value.to_vec())).unwrap();
+    assert_eq!(state, [vec![99; 1_000_000]]);
+}
+
+#[test]
+fn large_entries_are_written_once_and_survive_reopening() {
+    let folder = tempfile::tempdir().unwrap();
+    let bus = open(&folder);
+    for number in 0..10 {
+        append_large(&bus, number);
+        append(&bus, number + 100..number + 101);
+    }
+    assert!(journal_end(&folder) < LARGE_BYTES as u64, "the journal has only pointers");
+    assert_eq!(entry_files(&folder), [("raw-00000000000000000001".to_owned(), 10)]);
+    let bytes = bus.extents(Topic::Raw).unwrap()[0].bytes;
+    assert!(bytes.unwrap() > 10 * LARGE_BYTES as u64);
+    let expected: Vec<u64> = (0..10).flat_map(|number| [number, number + 100]).collect();
+    assert_eq!(read(&bus), (expected.clone(), vec![]));
+    drop(bus);
+
+    let bus = open(&folder);
+    assert_eq!(read(&bus), (expected.clone(), vec![]));
+    assert_eq!(bus.extents(Topic::Raw).unwrap()[0].bytes, bytes);
+    append_large(&bus, 10);
+    bus.0.shared.logs(Topic::Raw)[0].entries.rotate_memtable_and_wait().unwrap();
+    drop(bus);
+    let names = ["raw-00000000000000000001", "raw-00000000000000000002"];
+    assert_eq!(entry_files(&folder), [(names[0].to_owned(), 10), (names[1].to_owned(), 1)]);
+    assert_eq!(read(&open(&folder)), ([&expected[..], &[10]].concat(), vec![]));
+}
+
+#[test]
+fn large_entries_within_the_store_are_read_as_ever() {
+    let folder = tempfile::tempdir().unwrap();
+    let bus = open(&folder);
+    append(&bus, 0..1);
+    let mut record = Records::new();
+    record.push(b"k", &[], &large_value(1));
+    let body: Vec<u8> = record.encoded().flatten().copied().collect();
+    let mut entry = Vec::new();
+    entry::encode(&mut entry, Compression::None, 1, Offset(1), Timestamp::EPOCH, &body);
+    let log = &bus.0.shared.logs(Topic::Raw)[0];
+    log.entries.insert(keys::entry(Offset(1)), entry).unwrap();
+    drop(bus);
+    let bus = open(&folder);
+    append_large(&bus, 2);
+    assert_eq!(read(&bus), (numbers(0..3), vec![]));
+    drop(bus);
+    assert_eq!(read(&open(&folder)), (numbers(0..3), vec![]));
+}
+
+/// What a crash between the two syncs leaves: an entry in a file that no batch points to.
+#[test]
+fn what_no_batch_points_to_was_never_written() {
+    for first_file in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        let bus = open(&folder);
+        let expected = if first_file { 0..0 } else { 0..2 };
+        expected.clone().for_each(|number| append_large(&bus, number));
+        let files = bus.0.shared.files(Topic::Raw);
+        files.append(&[7; LARGE_BYTES]).unwrap();
+        files.sync().unwrap();
+        drop(bus);
+        assert_eq!(entry_files(&folder)[0].1, expected.end + 1);
+
+        let bus = open(&folder);
+        assert_eq!(entry_files(&folder).is_empty(), first_file);
+        assert_eq!(read(&bus), (numbers(expected.clone()), vec![]));
+        append_large(&bus, expected.end);
+        drop(bus);
+        assert_eq!(read(&open(&folder)), (numbers(0..expected.end + 1), vec![]));
+    }
+}
+
+#[test]
+fn damaged_and_missing_entry_files_are_told_and_the_rest_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let bus = open(&folder);
+    for file in 0..4 {
+        for number in file * 3..file * 3 + 3 {
+            append_large(&bus, number);
+        }
+        bus.0.shared.files(Topic::Raw).roll();
+    }
+    append(&bus, 12..20);
+    drop(bus);
+    let paths = files_under(folder.path().join(files::FOLDER));
+    let path = |file: u64| paths.iter().find(|path| number_at_end(path) == file).unwrap();
+    let entry_bytes = std::fs::metadata(path(1)).unwrap().len() / 3;
+    Damage::Flip.apply(path(1), entry_bytes, 2 * entry_bytes);
+    Damage::Truncate.apply(path(2), 2 * entry_bytes, 3 * entry_bytes);
+    std::fs::remove_file(path(3)).unwrap();
+
+    let bus = open(&folder);
+    let (read_numbers, gaps) = read(&bus);
+    assert_eq!(read_numbers, [&[0, 2, 3, 4, 9, 10, 11][..], &numbers(12..20)].concat());
+    let missing: Vec<(u64, u64)> = gaps.iter().map(|gap| (gap.first.0, gap.next.0)).collect();
+    assert_eq!(missing, [(1, 2), (5, 6), (6, 7), (7, 8), (8, 9)], "{gaps:?}");
+    assert!(gaps.iter().all(|gap| matches!(gap.reason, GapReason::Corrupt(_))), "{gaps:?}");
+    append_large(&bus, 20);
+    drop(bus);
+
+    // All of them, also those whose times are read again when the log is opened.
+    std::fs::remove_dir_all(folder.path().join(files::FOLDER)).unwrap();
+    let (read_numbers, gaps) = read(&open(&folder));
+    assert_eq!(read_numbers, numbers(12..20));
+    assert_eq!(gaps.len(), 13, "{gaps:?}");
+}
+
+#[test]
+fn retention_removes_the_files_that_nothing_points_into() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = settings();
+    settings.topic_mut(Topic::Raw).partitions = 2;
+    let bus = EmbeddedBus::open(folder.path(), settings.clone()).unwrap();
+    let files = bus.0.shared.files(Topic::Raw);
+    let file_numbers = || -> Vec<u64> {
+        let files = files_under(folder.path().join(files::FOLDER));
+        let mut numbers: Vec<u64> = files.iter().map(|path| number_at_end(path)).collect();
+        numbers.sort_unstable();
+        numbers
+    };
+    let keys = ["a", "b", "c", "d", "e"];
+    let key_of = |partition: u32| {
+        let of =
+            |key: &&&str| crate::partition_of_key(key.as_bytes(), 2) == Some(Partition(partition));
+        *keys.iter().find(of).unwrap()
+    };
+    let append_to = |partition, bytes| {
+        let mut records = Records::new();
+        records.push(key_of(partition).as_bytes(), &[], &vec![b'x'; bytes]);
+        bus.append(Topic::Raw, &mut records).unwrap();
+    };
+    // The second partition gets little: one segment over all of it would keep all files.
+    for file in 0..6 {
+        append_to(0, 2_000_000);
+        if file % 2 == 0 {
+            append_to(1, LARGE_BYTES);
+        }
+        files.roll();
+    }
+    assert_eq!(file_numbers(), [1, 2, 3, 4, 5, 6]);
+    let keep = |bytes| {
+        bus.set_retention(Topic::Raw, Retention { age: None, bytes: Some(bytes) }).unwrap();
+        bus.enforce_retention().unwrap();
+    };
+    keep(8_000_000);
+    assert_eq!(file_numbers(), [3, 4, 5, 6]);
+    // The newest file is given back, too.
+    append_to(0, 2_000_000);
+    assert_eq!(file_numbers().last(), Some(&7));
+    keep(0);
+    assert_eq!(file_numbers(), [0; 0]);
+    append_to(0, 2_000_000);
+    assert_eq!(file_numbers(), [8]);
+    drop(bus);
+    let bus = EmbeddedBus::open(folder.path(), settings).unwrap();
+    let extent = bus.extents(Topic::Raw).unwrap()[0];
+    assert_eq!((extent.begin.0, extent.end.0), (7, 8));
+}
+
+/// Retention takes a file away between a reader's look at the beginning and its look into the file.
+#[test]
+fn a_file_that_retention_just_took_is_no_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let bus = open(&folder);
+    append_large(&bus, 0);
+    append_large(&bus, 1);
+    append(&bus, 2..3);
+    let log = &bus.0.shared.logs(Topic::Raw)[0];
+    for file in files_under(folder.path().join(files::FOLDER)) {
+        log.files.remove(&[FileNumber(number_at_end(&file).try_into().unwrap())]).unwrap();
+    }
+    log.set_begin(Offset(2));
+    let mut batch = Batch::new();
+    let next = log.read(Offset(0), Offset(3), &PollLimits::default(), &mut batch).unwrap();
+    let told: Vec<_> = batch.gaps().iter().map(|gap| (gap.first.0, gap.next.0)).collect();
+    assert_eq!((next, told), (Offset(2), vec![(0, 2)]));
+    assert_eq!(batch.gaps()[0].reason, GapReason::Retention);
+}
+
+#[test]
+fn after_a_large_entry_that_cannot_be_written_nothing_is_accepted() {
+    let folder = tempfile::tempdir().unwrap();
+    let bus = open(&folder);
+    append_large(&bus, 0);
+    let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+    bus.0.shared.files(Topic::Raw).write_to(full);
+    let mut records = Records::new();
+    records.push(b"k", &[], &large_value(1));
+    let refused = bus.append(Topic::Raw, &mut records).unwrap_err();
+    assert!(matches!(refused, BusError::Storage { .. }), "{refused}");
+    assert!(!refused.is_transient());
+    assert_eq!(records.len(), 1, "they are left to be sent again");
+    let mut small = Records::new();
+    small.push(b"k", &[], b"number 1 ");
+    assert!(bus.append(Topic::Raw, &mut small).is_err());
+    assert!(bus.health().is_err());
+    // It would count what was not written.
+    bus.set_retention(Topic::Raw, Retention { age: None, bytes: Some(0) }).unwrap();
+    assert!(bus.enforce_retention().is_err());
+    assert_eq!(read(&bus), (vec![0], vec![]));
+    drop(bus);
+    let bus = open(&folder);
+    append_large(&bus, 1);
+    assert_eq!(read(&bus), (numbers(0..2), vec![]));
 }
 
 /// One partition, no compression, no reserve.
@@ -400,6 +603,48 @@ fn append(bus: &EmbeddedBus, numbers: std::ops::Range<u64>) {
         records.push(b"k", &[], value.as_bytes());
     }
     bus.append(Topic::Raw, &mut records).unwrap();
+}
+
+/// More than an entry in the store may have.
+const LARGE_BYTES: usize = 2 * files::SEPARATE_BYTES_MIN;
+
+fn large_value(number: u64) -> Vec<u8> {
+    let mut value = format!("number {number} ").into_bytes();
+    value.resize(LARGE_BYTES, b'x');
+    value
+}
+
+fn append_large(bus: &EmbeddedBus, number: u64) {
+    let mut records = Records::new();
+    records.push(b"k", &[], &large_value(number));
+    bus.append(Topic::Raw, &mut records).unwrap();
+}
+
+/// So many entries of ten kilobytes, which lie in the store.
+fn append_small_entries(bus: &EmbeddedBus, count: usize) {
+    let mut records = Records::new();
+    for _ in 0..count {
+        let value: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..)).take(10_500).collect();
+        records.push(b"k", &[], &value);
+        bus.append(Topic::Raw, &mut records).unwrap();
+    }
+}
+
+/// The files of large entries, and how many entries of `append_large` each has.
+fn entry_files(folder: &TempDir) -> Vec<(String, u64)> {
+    let mut files: Vec<(String, u64)> = files_under(folder.path().join(files::FOLDER))
+        .iter()
+        .map(|path| {
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            (name, std::fs::metadata(path).unwrap().len() / LARGE_BYTES as u64)
+        })
+        .collect();
+    files.sort_unstable();
+    files
+}
+
+fn number_at_end(path: &Path) -> u64 {
+    path.to_str().unwrap().rsplit('-').next().unwrap().parse().unwrap()
 }
 
 fn numbers(range: std::ops::Range<u64>) -> Vec<u64> {
