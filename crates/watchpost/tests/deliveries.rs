@@ -277,7 +277,8 @@ fn syslog_tls() -> (Place, tempfile::TempDir, u16) {
 
 #[test]
 fn rsyslog_delivers_over_tls() {
-    if !is_there("/usr/sbin/rsyslogd") || !is_there("/usr/lib/x86_64-linux-gnu/rsyslog/lmnsd_ossl.so")
+    if !is_there("/usr/sbin/rsyslogd")
+        || !is_there("/usr/lib/x86_64-linux-gnu/rsyslog/lmnsd_ossl.so")
     {
         return;
     }
