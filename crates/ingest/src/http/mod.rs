@@ -131,13 +131,13 @@ impl Shippers {
             peer.certificate = names.to_vec();
         }
         let offered = offered(headers);
-        let sender = match &offered {
-            Some(secret) => senders.by_secret(secret, peer.address),
-            None => senders.by_certificate(&peer.certificate, peer.address),
+        let sender = match offered.is_empty() {
+            false => offered.iter().find_map(|secret| senders.by_secret(secret, peer.address)),
+            true => senders.by_certificate(&peer.certificate, peer.address),
         };
         match sender {
             Some(sender) => Ok(Caller { peer, sender }),
-            None if offered.is_some() => {
+            None if !offered.is_empty() => {
                 metrics::DENIED.with_label_values(&["credentials"]).inc();
                 tracing::warn!(peer = %peer.text, "credentials refused");
                 Err(Refusal::Unauthorized {
@@ -166,24 +166,26 @@ impl Shippers {
     }
 }
 
-/// The secret that a request offers, whatever its client calls it.
-fn offered(headers: &HeaderMap) -> Option<Vec<u8>> {
-    let text = headers.get(AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, value) = text.trim().split_once(' ')?;
+/// What a request may mean by its secret, whatever its client calls it.
+fn offered(headers: &HeaderMap) -> Vec<Vec<u8>> {
+    let Some(text) = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()) else {
+        return Vec::new();
+    };
+    let Some((scheme, value)) = text.trim().split_once(' ') else { return Vec::new() };
     let value = value.trim();
-    let decoded = || STANDARD.decode(value).ok();
     // Both are a name and a secret; who it is the secret tells.
-    let behind_colon = |bytes: Vec<u8>| {
+    let behind_colon = || {
+        let bytes = STANDARD.decode(value).ok()?;
         let colon = memchr::memchr(b':', &bytes)?;
         bytes.get(colon + 1..).map(<[u8]>::to_vec)
     };
+    let plain = || value.as_bytes().to_vec();
     match scheme.to_ascii_lowercase().as_str() {
-        "bearer" | "splunk" => Some(value.as_bytes().to_vec()),
-        "basic" => decoded().and_then(behind_colon),
-        "apikey" => {
-            Some(decoded().and_then(behind_colon).unwrap_or_else(|| value.as_bytes().to_vec()))
-        }
-        _ => None,
+        "bearer" | "splunk" => vec![plain()],
+        "basic" => behind_colon().into_iter().collect(),
+        // Some clients send the key as it is; and what it is may look like the other form.
+        "apikey" => behind_colon().into_iter().chain([plain()]).collect(),
+        _ => Vec::new(),
     }
 }
 
@@ -346,4 +348,26 @@ impl IntoResponse for Refusal {
 /// Counts an answered request.
 fn count(listener: &str, response: &Response) {
     metrics::REQUESTS.with_label_values(&[listener, response.status().as_str()]).inc();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_found_whatever_its_client_calls_it() {
+        let offered = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(AUTHORIZATION, HeaderValue::from_str(text).unwrap());
+            super::offered(&headers)
+        };
+        let packed = STANDARD.encode("who:the:secret");
+        assert_eq!(offered("Bearer abc"), [b"abc"]);
+        assert_eq!(offered("Splunk abc"), [b"abc"]);
+        assert_eq!(offered(&format!("Basic {packed}")), [b"the:secret"]);
+        // A token that is base64 with a colon in it by chance is found as well.
+        assert_eq!(offered(&format!("ApiKey {packed}")), [b"the:secret".to_vec(), packed.into()]);
+        assert!(offered("Digest abc").is_empty() && offered("Basic ***").is_empty());
+        assert!(offered("abc").is_empty());
+    }
 }
