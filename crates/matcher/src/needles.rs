@@ -196,17 +196,13 @@ impl Span {
     }
 }
 
-/// Needles that are sought in one go, by pieces of one width.
+/// Entries by piece.
 #[derive(Debug)]
-pub(crate) struct Table<const WIDTH: usize> {
-    /// A power of two of words.
-    bitmap: Box<[u64]>,
+struct ByPiece {
     /// Open addressing; a power of two, at most half full.
     slots: Vec<Slot>,
     /// Those with one piece side by side. A needle is there once for each of its pieces.
     entries: Vec<Entry>,
-    /// Every so manieth place of a text is looked at; so many pieces of each needle are there.
-    stride: usize,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -216,43 +212,87 @@ struct Slot {
     entries: Span,
 }
 
+impl ByPiece {
+    fn new(mut all: Vec<(u32, Entry)>) -> ByPiece {
+        all.sort_by_key(|(piece, _)| *piece);
+        let size = (all.len() * 2 + 1).next_power_of_two();
+        let mut by_piece = ByPiece {
+            slots: vec![Slot::default(); size],
+            entries: all.iter().map(|(_, entry)| *entry).collect(),
+        };
+        let mut start = 0;
+        for same in all.chunk_by(|(a, _), (b, _)| a == b) {
+            let (piece, end) = (same[0].0, start + same.len() as u32);
+            let mut at = by_piece.home(piece);
+            while by_piece.slots[at].entries.end != 0 {
+                at = (at + 1) % size;
+            }
+            by_piece.slots[at] = Slot { piece, entries: Span { start, end } };
+            start = end;
+        }
+        by_piece
+    }
+
+    /// The entries with this piece.
+    fn with(&self, piece: u32) -> &[Entry] {
+        let mut at = self.home(piece);
+        loop {
+            let slot = &self.slots[at];
+            if slot.entries.end == 0 {
+                return &[];
+            }
+            if slot.piece == piece {
+                return slot.entries.of(&self.entries);
+            }
+            at = (at + 1) & (self.slots.len() - 1);
+        }
+    }
+
+    fn home(&self, piece: u32) -> usize {
+        (piece.wrapping_mul(0x85EB_CA6B) >> 7) as usize & (self.slots.len() - 1)
+    }
+
+    /// How much memory they take, in bytes.
+    fn memory(&self) -> usize {
+        self.slots.len() * size_of::<Slot>() + self.entries.len() * size_of::<Entry>()
+    }
+}
+
+/// Needles that are sought in one go, by pieces of one width.
+#[derive(Debug)]
+pub(crate) struct Table<const WIDTH: usize> {
+    /// A power of two of words.
+    bitmap: Box<[u64]>,
+    entries: ByPiece,
+    /// Every so manieth place of a text is looked at; so many pieces of each needle are there.
+    stride: usize,
+}
+
 impl<const WIDTH: usize> Table<WIDTH> {
     /// The table of these needles, none of which is shorter than a piece.
     pub(crate) fn new(wanted: &[Entry], needles: &Needles) -> Self {
         let len_min = wanted.iter().map(|entry| entry.needle.len as usize).min().unwrap_or(WIDTH);
         let stride = (len_min + 1).saturating_sub(WIDTH).clamp(1, STRIDE_MAX);
-        let mut entries: Vec<Entry> = Vec::with_capacity(wanted.len() * stride);
+        let mut entries: Vec<(u32, Entry)> = Vec::with_capacity(wanted.len() * stride);
         for entry in wanted {
-            entries.extend(entry.neighbours::<WIDTH>(needles, stride).map(|(_, entry)| entry));
+            entries.extend(entry.neighbours::<WIDTH>(needles, stride));
         }
-        entries.sort_by_key(|entry| entry.needle.piece);
-        let size = (entries.len() * 2 + 1).next_power_of_two();
         let words = (entries.len() / PIECES_PER_WORD).next_power_of_two();
         let mut table = Table {
             bitmap: vec![0; words.min(BITMAP_WORDS)].into(),
-            slots: vec![Slot::default(); size],
-            entries,
+            entries: ByPiece::new(Vec::new()),
             stride,
         };
-        let mut start = 0;
-        while let Some(first) = table.entries.get(start) {
-            let piece = first.needle.piece;
-            let same = table.entries[start..].partition_point(|entry| entry.needle.piece == piece);
-            let span = Span { start: start as u32, end: (start + same) as u32 };
-            start += same;
-            let (word, bits) = table.bits(piece);
+        for (piece, _) in &entries {
+            let (word, bits) = table.bits(*piece);
             table.bitmap[word] |= bits;
-            let mut at = table.home(piece);
-            while table.slots[at].entries.end != 0 {
-                at = (at + 1) % size;
-            }
-            table.slots[at] = Slot { piece, entries: span };
         }
+        table.entries = ByPiece::new(entries);
         table
     }
 
     pub(crate) fn entries(&self) -> &[Entry] {
-        &self.entries
+        &self.entries.entries
     }
 
     /// Calls `found` for every needle in a text, of those that count.
@@ -266,7 +306,7 @@ impl<const WIDTH: usize> Table<WIDTH> {
         let mut from = 0;
         while let Some((at, piece)) = self.next(text, from) {
             from = at + self.stride;
-            for entry in self.with_piece(piece) {
+            for entry in self.entries.with(piece) {
                 let Some(start) = at.checked_sub(entry.needle.before as usize) else { continue };
                 let place = start..start + entry.needle.len as usize;
                 if counts(&entry.needle)
@@ -300,29 +340,9 @@ impl<const WIDTH: usize> Table<WIDTH> {
         (word, 1 << (hash >> 16 & 63) | 1 << (hash >> 10 & 63))
     }
 
-    fn with_piece(&self, piece: u32) -> &[Entry] {
-        let mut at = self.home(piece);
-        loop {
-            let slot = &self.slots[at];
-            if slot.entries.end == 0 {
-                return &[];
-            }
-            if slot.piece == piece {
-                return slot.entries.of(&self.entries);
-            }
-            at = (at + 1) & (self.slots.len() - 1);
-        }
-    }
-
-    fn home(&self, piece: u32) -> usize {
-        (piece.wrapping_mul(0x85EB_CA6B) >> 7) as usize & (self.slots.len() - 1)
-    }
-
     /// How much memory it takes, in bytes.
     pub(crate) fn memory(&self) -> usize {
-        self.bitmap.len() * 8
-            + self.slots.len() * size_of::<Slot>()
-            + self.entries.len() * size_of::<Entry>()
+        self.bitmap.len() * 8 + self.entries.memory()
     }
 }
 
@@ -379,8 +399,7 @@ fn set<const WORDS: usize>(bitmap: &mut [u64; WORDS], hash: u32) {
 #[derive(Debug)]
 pub(crate) struct Keywords {
     bitmap: Box<[u64; KEYWORD_WORDS]>,
-    /// Sorted by piece.
-    entries: Vec<(u32, Entry)>,
+    entries: ByPiece,
     /// As in [`Table`].
     stride: usize,
     /// The length of the shortest in bytes; a shorter text has none of them.
@@ -411,12 +430,13 @@ impl Keywords {
         let stride = (len_min.max(4) - 3).min(STRIDE_MAX);
         let mut keywords = Keywords {
             bitmap: Box::new([0; KEYWORD_WORDS]),
-            entries: Vec::with_capacity(wanted.len() * stride),
+            entries: ByPiece::new(Vec::new()),
             stride,
             len_min,
             in_scalars: false,
             ascii: true,
         };
+        let mut entries = Vec::with_capacity(wanted.len() * stride);
         for entry in wanted {
             let bytes = needle_bytes(needles, &entry.needle);
             keywords.ascii &= bytes.is_ascii();
@@ -426,15 +446,15 @@ impl Keywords {
             for (piece, entry) in entry.neighbours::<4>(needles, stride) {
                 let piece = fold(piece);
                 set(&mut keywords.bitmap, keyword_hash(piece));
-                keywords.entries.push((piece, entry));
+                entries.push((piece, entry));
             }
         }
-        keywords.entries.sort_by_key(|(piece, _)| *piece);
+        keywords.entries = ByPiece::new(entries);
         keywords
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.entries.entries.is_empty()
     }
 
     /// Whether keywords stand in a text as they are, but for the case of ASCII letters.
@@ -463,9 +483,7 @@ impl Keywords {
         let mut from = 0;
         while let Some((at, piece)) = self.next(text, from) {
             from = at + self.stride;
-            let start = self.entries.partition_point(|(other, _)| *other < piece);
-            let same = self.entries.iter().skip(start).take_while(|(other, _)| *other == piece);
-            for (_, entry) in same {
+            for entry in self.entries.with(piece) {
                 let bytes = needle_bytes(needles, &entry.needle);
                 let Some(start) = at.checked_sub(entry.needle.before as usize) else { continue };
                 let place = start..start + bytes.len();
@@ -490,7 +508,7 @@ impl Keywords {
 
     /// How much memory they take, in bytes.
     pub(crate) fn memory(&self) -> usize {
-        KEYWORD_WORDS * 8 + self.entries.len() * size_of::<(u32, Entry)>()
+        KEYWORD_WORDS * 8 + self.entries.memory()
     }
 }
 
