@@ -14,7 +14,7 @@ use std::future::pending;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use bus::{Bus, BusError, Records, Topic};
+use bus::{Bus, BusError, RecordRef, Records, Topic};
 use event::raw::{self, Encoding, RawRecord};
 use event::{Timestamp, raw::NAMESPACE_DEFAULT};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -494,6 +494,14 @@ impl Relay {
         load.answers.clear();
         self.spare = load;
         result
+    }
+
+    /// Takes out what was gathered and answered, for a connection that is only rehearsed.
+    pub(crate) fn take(&mut self, answers: &mut Vec<u8>, each: &mut dyn FnMut(RecordRef<'_>)) {
+        self.filling.batch.records.iter().for_each(each);
+        self.filling.batch.clear();
+        answers.append(&mut self.ready);
+        answers.append(&mut self.filling.answers);
     }
 
     /// Makes all of it durable, and returns the answers that are left.

@@ -28,7 +28,7 @@ pub(crate) static REFUSED: LazyLock<IntCounterVec> = LazyLock::new(|| {
 pub(crate) static DROPPED: LazyLock<IntCounterVec> = LazyLock::new(|| {
     counters(
         "watchpost_ingest_dropped_records_total",
-        "Records lost because their sender can't be told, by reason (full, unavailable, kernel, denied, malformed, too_large).",
+        "Records lost because their sender can't be told, by reason (full, unavailable, kernel, denied, malformed, too_large, incomplete).",
         &["listener", "reason"],
     )
 });

@@ -8,12 +8,13 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use bus::MemoryBus;
 use event::Timestamp;
 use event::raw::{Encoding, RawRecord};
 
 use crate::intake::Relay;
 use crate::sender::Sender;
-use crate::{Senders, metrics};
+use crate::{Intake, IntakeLimits, Senders, metrics};
 
 /// A protocol's side of one connection.
 pub trait Protocol: Send + 'static {
@@ -38,6 +39,10 @@ pub trait Protocol: Send + 'static {
 
     /// Whether it asks for proof itself, so that a peer whose address says nothing may begin.
     const ASKS: bool = false;
+
+    /// What a peer is told every few seconds while what it sent is not yet durable, so that it goes
+    /// on waiting instead of sending it all again. Nothing by default.
+    const PATIENCE: &'static [u8] = &[];
 
     /// Whether a message has begun and not ended. Such a state must not last long.
     fn is_within(&self) -> bool;
@@ -163,7 +168,18 @@ impl Turn<'_> {
 
     /// Counts a message that was no record and is left out, and logs the first of a connection.
     pub fn left_out(&mut self, reason: &str) {
-        metrics::DROPPED.with_label_values(&[self.listener, "malformed"]).inc();
+        self.dropped("malformed", reason);
+    }
+
+    /// Counts a message that is larger than a record may be and is left out, and logs the first of
+    /// a connection. For protocols that cannot refuse one message: a sender that is cut off for it
+    /// sends it again for ever.
+    pub fn too_large(&mut self, limit_bytes: usize) {
+        self.dropped("too_large", &format!("it has more than {limit_bytes} bytes"));
+    }
+
+    fn dropped(&mut self, kind: &str, reason: &str) {
+        metrics::DROPPED.with_label_values(&[self.listener, kind]).inc();
         if !std::mem::replace(self.has_warned, true) {
             let (listener, peer) = (self.listener, &self.peer.text);
             tracing::warn!(listener, %peer, reason, "a message was left out");
@@ -180,8 +196,81 @@ impl Turn<'_> {
         self.senders
     }
 
+    /// Who sends, as far as it is known; without a name if nobody was asked.
+    pub fn sender(&self) -> &Sender {
+        self.sender
+    }
+
     /// Says who sends what is handed out from now on, once it was proved.
     pub fn identify(&mut self, sender: Arc<Sender>) {
         *self.sender = sender;
+    }
+}
+
+/// A connection without a socket, for tests and fuzzing: a protocol runs as in a real one, and what
+/// it hands out is kept here instead of made durable.
+pub struct Rehearsal<P> {
+    /// The protocol.
+    pub protocol: P,
+    /// The records so far: listener, sender and encoding, and the payload.
+    pub records: Vec<(String, Vec<u8>)>,
+    /// The answers so far.
+    pub answers: Vec<u8>,
+    peer: Peer,
+    senders: Senders,
+    sender: Arc<Sender>,
+    relay: Relay,
+    listener: &'static str,
+    has_warned: bool,
+}
+
+impl<P: Protocol> Rehearsal<P> {
+    /// Opens it, from this address.
+    pub fn open(listener: &'static str, protocol: P, senders: Senders, address: IpAddr) -> Self {
+        let peer = Peer::new(address);
+        let sender = peer.sender(&senders).unwrap_or_else(|| Arc::new(Sender::unnamed()));
+        let intake = Intake::new(Arc::new(MemoryBus::default()), IntakeLimits::default());
+        let mut rehearsal = Rehearsal {
+            protocol,
+            records: Vec::new(),
+            answers: Vec::new(),
+            peer,
+            senders,
+            sender,
+            relay: Relay::new(intake, listener, usize::MAX),
+            listener,
+            has_warned: false,
+        };
+        rehearsal.turn(|protocol, turn| protocol.open(turn));
+        rehearsal
+    }
+
+    /// Bytes arrive.
+    ///
+    /// # Errors
+    /// As [`Protocol::push`].
+    pub fn push(&mut self, bytes: &[u8]) -> Result<(), Violation> {
+        self.turn(|protocol, turn| protocol.push(bytes, turn))
+    }
+
+    /// The peer ends the stream.
+    pub fn close(&mut self) {
+        self.turn(|protocol, turn| protocol.close(turn));
+    }
+
+    fn turn<T>(&mut self, run: impl FnOnce(&mut P, &mut Turn<'_>) -> T) -> T {
+        let Rehearsal { protocol, peer, senders, sender, relay, listener, has_warned, .. } = self;
+        let (listener, received) = (*listener, Timestamp::EPOCH);
+        let done = run(
+            protocol,
+            &mut Turn { relay, peer, senders, sender, listener, received, has_warned },
+        );
+        relay.take(&mut self.answers, &mut |record| {
+            let header = |name| record.headers.get_str(name).unwrap_or_default();
+            let about =
+                [event::raw::LISTENER, event::raw::SENDER, event::raw::ENCODING].map(header);
+            self.records.push((about.join(" "), record.value.to_vec()));
+        });
+        done
     }
 }

@@ -43,6 +43,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a peer may take to take its answers. They are a few bytes.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(30);
 
+/// How often a peer is told to be patient. Beats give up after 30 s without a word.
+const PATIENCE_EVERY: Duration = Duration::from_secs(5);
+
 /// The bounds of a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamLimits {
@@ -268,8 +271,11 @@ impl<P: Protocol> Connection<P> {
         mut stopped: watch::Receiver<bool>,
     ) -> End {
         let mut buffer = Vec::with_capacity(READ_BYTES);
-        let mut close_at = Instant::now() + self.limits.idle_max;
-        let mut was_within = false;
+        // Whoever has to prove who it is begins within a message.
+        let mut was_within = self.protocol.is_within();
+        let StreamLimits { idle_max, message_wait_max, .. } = self.limits;
+        let mut close_at = Instant::now() + if was_within { message_wait_max } else { idle_max };
+        let mut patience_at = Instant::now() + PATIENCE_EVERY;
         loop {
             self.relay.start();
             if let Some(answers) = self.relay.ready() {
@@ -281,12 +287,28 @@ impl<P: Protocol> Connection<P> {
             let read = tokio::select! {
                 biased;
                 landed = self.relay.landed(), if self.relay.is_flying() => match landed {
-                    Ok(()) => continue,
+                    Ok(()) => {
+                        if self.relay.is_full() {
+                            // We held it back until now; its time begins again.
+                            close_at = close_at.max(Instant::now() + message_wait_max);
+                        }
+                        patience_at = Instant::now() + PATIENCE_EVERY;
+                        continue;
+                    }
                     Err(_) => {
                         closed(self.listener, "unavailable");
                         return End::Lost;
                     }
                 },
+                () = tokio::time::sleep_until(patience_at),
+                    if self.relay.is_flying() && !P::PATIENCE.is_empty() =>
+                {
+                    if let Err(error) = write(stream, P::PATIENCE).await {
+                        return self.lost(&error);
+                    }
+                    patience_at = Instant::now() + PATIENCE_EVERY;
+                    continue;
+                }
                 // Nothing but the stop is ever sent.
                 _ = stopped.changed() => break,
                 read = stream.read_buf(&mut buffer), if !self.relay.is_full() => read,
@@ -312,9 +334,9 @@ impl<P: Protocol> Connection<P> {
                     let is_within = self.protocol.is_within();
                     let has_ended_one = self.relay.gathered() != gathered;
                     if !is_within {
-                        close_at = Instant::now() + self.limits.idle_max;
+                        close_at = Instant::now() + idle_max;
                     } else if !was_within || has_ended_one {
-                        close_at = Instant::now() + self.limits.message_wait_max;
+                        close_at = Instant::now() + message_wait_max;
                     }
                     was_within = is_within;
                 }

@@ -16,6 +16,7 @@ use event::raw::{Encoding, RawRecord};
 use tokio::net::UdpSocket;
 
 use crate::intake::Relay;
+use crate::protocol::Violation;
 use crate::sender::Sender;
 use crate::{Intake, Senders, metrics};
 
@@ -63,7 +64,15 @@ pub trait DatagramProtocol: Send + 'static {
         source: SocketAddr,
         now: Instant,
         each: &mut dyn FnMut(&[u8]),
-    ) -> Result<(), String>;
+    ) -> Result<(), Violation>;
+
+    /// Gives up on what is waited for in vain, all of it when the listener ends, and tells how many
+    /// records were given up since it was asked last. None by default, for protocols in which each
+    /// datagram is whole.
+    fn give_up(&mut self, now: Instant, is_end: bool) -> u64 {
+        let _ = (now, is_end);
+        0
+    }
 }
 
 /// A listener for datagrams.
@@ -133,7 +142,7 @@ impl<P: DatagramProtocol> Datagrams<P> {
                     // It was logged. Without a bus nothing can be taken any more.
                     return;
                 },
-                _ = report.tick() => self.drops.report(self.address),
+                _ = report.tick() => self.report(false),
                 readable = self.socket.readable() => match readable {
                     Ok(()) => self.read(&mut buffer),
                     Err(error) => {
@@ -152,7 +161,7 @@ impl<P: DatagramProtocol> Datagrams<P> {
         }
         // What is lost is counted and logged there.
         self.relay.flush().await.ok();
-        self.drops.report(self.address);
+        self.report(true);
     }
 
     /// Reads what has arrived.
@@ -197,12 +206,26 @@ impl<P: DatagramProtocol> Datagrams<P> {
                     encoding: P::ENCODING,
                 });
             });
-            if let Err(reason) = taken {
-                metrics::DROPPED.with_label_values(&[listener, "malformed"]).inc();
+            if let Err(violation) = taken {
+                metrics::DROPPED.with_label_values(&[*listener, violation.kind]).inc();
                 if !std::mem::replace(has_warned, true) {
-                    tracing::warn!(listener, %source, %reason, "a datagram was left out; further ones are only counted");
+                    tracing::warn!(listener, %source, %violation, "a datagram was left out; further ones are only counted");
                 }
             }
         }
+    }
+
+    /// Counts what never became whole, and logs what was dropped.
+    fn report(&mut self, is_end: bool) {
+        let given_up = self.protocol.give_up(Instant::now(), is_end);
+        if given_up > 0 {
+            metrics::DROPPED.with_label_values(&[self.listener, "incomplete"]).inc_by(given_up);
+            tracing::warn!(
+                listener = self.listener,
+                records = given_up,
+                "parts of records are missing, the rest was left out"
+            );
+        }
+        self.drops.report(self.address);
     }
 }

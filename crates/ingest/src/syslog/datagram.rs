@@ -7,6 +7,7 @@ use event::raw::Encoding;
 
 use super::framing::trim_message;
 use crate::datagrams::DatagramProtocol;
+use crate::protocol::Violation;
 
 /// Syslog in datagrams.
 #[derive(Debug, Clone, Copy, Default)]
@@ -21,7 +22,7 @@ impl DatagramProtocol for SyslogDatagram {
         _source: SocketAddr,
         _now: Instant,
         each: &mut dyn FnMut(&[u8]),
-    ) -> Result<(), String> {
+    ) -> Result<(), Violation> {
         let message = trim_message(datagram);
         if !message.is_empty() {
             each(message);
