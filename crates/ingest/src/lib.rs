@@ -16,6 +16,7 @@
 
 pub mod datagrams;
 pub mod files;
+pub mod fluent;
 pub mod http;
 mod import;
 mod intake;

@@ -161,6 +161,11 @@ impl Sender {
         &self.name
     }
 
+    /// Its secret, for protocols in which we prove that we know it too.
+    pub(crate) fn secret(&self) -> Option<&[u8]> {
+        self.secret.as_deref()
+    }
+
     /// The namespace of what it sends.
     pub fn namespace(&self) -> &Namespace {
         &self.namespace
