@@ -20,6 +20,7 @@ pub mod fluent;
 pub mod http;
 mod import;
 mod intake;
+pub mod lumberjack;
 mod metrics;
 mod name;
 pub mod protocol;
