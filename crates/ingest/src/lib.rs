@@ -17,6 +17,7 @@
 pub mod datagrams;
 pub mod files;
 pub mod fluent;
+pub mod gelf;
 pub mod http;
 mod import;
 mod intake;
