@@ -11,10 +11,13 @@ use std::time::Duration;
 
 use bus::Bus;
 use ingest::datagrams::{DatagramProtocol, Datagrams, GATHERED_BYTES_MAX};
+use ingest::fluent::{self, Fluent};
+use ingest::gelf::{self, GelfDatagram, GelfStream};
+use ingest::lumberjack::{self, Lumberjack};
 use ingest::protocol::Protocol;
 use ingest::stream::{Setting, Stream, StreamLimits};
 use ingest::syslog::{self, Syslog, SyslogDatagram};
-use ingest::{Gate, Intake, SenderSettings, Senders};
+use ingest::{Gate, Intake, LINE_BYTES_MAX, SenderSettings, Senders};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tls::{Security, Tls, TlsFiles};
 use tokio::net::TcpListener;
@@ -114,6 +117,21 @@ impl Listeners {
                     }
                     Kind::SyslogUdp => {
                         rim.datagrams(&door, syslog::UDP_LISTENER, SyslogDatagram).await?;
+                    }
+                    Kind::Fluent => {
+                        let make = || Fluent::new(fluent::MESSAGE_BYTES_MAX);
+                        rim.stream(&door, fluent::LISTENER, make).await?;
+                    }
+                    Kind::Lumberjack => {
+                        let make = || Lumberjack::new(LINE_BYTES_MAX);
+                        rim.stream(&door, lumberjack::LISTENER, make).await?;
+                    }
+                    Kind::GelfTcp => {
+                        let make = || GelfStream::new(LINE_BYTES_MAX);
+                        rim.stream(&door, gelf::TCP_LISTENER, make).await?;
+                    }
+                    Kind::GelfUdp => {
+                        rim.datagrams(&door, gelf::UDP_LISTENER, GelfDatagram::default()).await?;
                     }
                     Kind::SyslogTcp => {
                         let name = match address.is_tls() {
@@ -263,6 +281,10 @@ enum Kind {
     Shippers,
     SyslogUdp,
     SyslogTcp,
+    Fluent,
+    Lumberjack,
+    GelfTcp,
+    GelfUdp,
 }
 
 impl Kind {
@@ -273,6 +295,10 @@ impl Kind {
             Kind::Shippers => "shippers.listen",
             Kind::SyslogUdp => "syslog.udp",
             Kind::SyslogTcp => "syslog.tcp",
+            Kind::Fluent => "fluent.listen",
+            Kind::Lumberjack => "lumberjack.listen",
+            Kind::GelfTcp => "gelf.tcp",
+            Kind::GelfUdp => "gelf.udp",
         }
     }
 
@@ -283,6 +309,10 @@ impl Kind {
             Kind::Shippers => "shippers over HTTP",
             Kind::SyslogUdp => "syslog over UDP",
             Kind::SyslogTcp => "syslog over TCP",
+            Kind::Fluent => "Fluentd's forward protocol",
+            Kind::Lumberjack => "Lumberjack (Beats)",
+            Kind::GelfTcp => "GELF over TCP",
+            Kind::GelfUdp => "GELF over UDP",
         }
     }
 
@@ -292,7 +322,7 @@ impl Kind {
     }
 
     const fn is_datagrams(self) -> bool {
-        matches!(self, Kind::SyslogUdp)
+        matches!(self, Kind::SyslogUdp | Kind::GelfUdp)
     }
 }
 
@@ -343,6 +373,10 @@ fn wanted(config: &Config, parts: &BTreeSet<Part>) -> Vec<(Kind, Address)> {
     all.extend(of(Kind::Shippers, if_taken(&config.shippers.listen)));
     all.extend(of(Kind::SyslogUdp, if_taken(&config.syslog.udp)));
     all.extend(of(Kind::SyslogTcp, if_taken(&config.syslog.tcp)));
+    all.extend(of(Kind::Fluent, if_taken(&config.fluent.listen)));
+    all.extend(of(Kind::Lumberjack, if_taken(&config.lumberjack.listen)));
+    all.extend(of(Kind::GelfTcp, if_taken(&config.gelf.tcp)));
+    all.extend(of(Kind::GelfUdp, if_taken(&config.gelf.udp)));
     all
 }
 

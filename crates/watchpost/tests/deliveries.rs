@@ -167,6 +167,42 @@ fn the_event_collector_acknowledges_what_is_durable() {
     place.must_get_all("hec", client);
 }
 
+/// A client that CI builds from `tests/clients`.
+fn built(name: &str) -> Option<PathBuf> {
+    let path =
+        std::env::var_os("WATCHPOST_TEST_CLIENTS").map(|folder| Path::new(&folder).join(name));
+    let path = path.filter(|path| path.exists());
+    if path.is_none() {
+        needed_in_ci(&format!("{name} was not built into WATCHPOST_TEST_CLIENTS"));
+    }
+    path
+}
+
+/// A listener on a port that stays the same, and that port as text.
+fn listener(setting: &'static str) -> (String, Vec<(&'static str, String)>) {
+    let port = free_port();
+    (port.to_string(), vec![(setting, format!("127.0.0.1:{port}"))])
+}
+
+#[test]
+fn the_forward_protocol_acknowledges_what_is_durable() {
+    let Some(client) = built("fluent-client") else { return };
+    let (port, settings) = listener("WATCHPOST_FLUENT_LISTEN");
+    let place = Place::start(settings);
+    let client = Command::new(client).args(["127.0.0.1", &port, "10000"]).spawn().unwrap();
+    place.must_get_all("fluent", client);
+}
+
+/// With the client library that Beats have.
+#[test]
+fn lumberjack_acknowledges_what_is_durable() {
+    let Some(client) = built("lumberjack-client") else { return };
+    let (port, settings) = listener("WATCHPOST_LUMBERJACK_LISTEN");
+    let place = Place::start(settings);
+    let client = Command::new(client).args(["127.0.0.1", &port, "10000"]).spawn().unwrap();
+    place.must_get_all("lumberjack", client);
+}
+
 fn is_there(path: &str) -> bool {
     let found = Path::new(path).exists();
     if !found {

@@ -16,7 +16,8 @@ use ingest::{Intake, IntakeLimits, SenderSettings, Senders};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-pub(crate) const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+pub(crate) const ANY: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
 /// A listener that runs.
 pub(crate) struct Running {
@@ -46,7 +47,9 @@ impl Running {
     }
 
     /// For datagrams.
-    pub(crate) async fn datagrams<P: DatagramProtocol + Default>(listener: &'static str) -> Running {
+    pub(crate) async fn datagrams<P: DatagramProtocol + Default>(
+        listener: &'static str,
+    ) -> Running {
         let bus = Arc::new(MemoryBus::default());
         let intake = Intake::new(bus.clone(), IntakeLimits::default());
         let senders = Senders::anybody();
