@@ -107,7 +107,7 @@ impl Lumberjack {
             let (read, written) = (inflate.total_in() - read, inflate.total_out() - written);
             packed = packed.get(read as usize..).unwrap_or_default();
             let bytes_max =
-                (inflate.total_in() * RATIO_MAX).max(RATIO_FREE_BYTES).min(UNPACKED_BYTES_MAX);
+                (inflate.total_in() * RATIO_MAX).clamp(RATIO_FREE_BYTES, UNPACKED_BYTES_MAX);
             if inflate.total_out() > bytes_max {
                 return Err(Violation::too_large(format!(
                     "a compressed frame unpacks to more than {bytes_max} bytes; set a smaller `bulk_max_size`"
