@@ -64,7 +64,9 @@ fn bin(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn uint(value: u64) -> Vec<u8> {
-    encoded(|out| drop(write_uint(out, value).unwrap()))
+    encoded(|out| {
+        write_uint(out, value).unwrap();
+    })
 }
 
 fn record(message: &str) -> Vec<u8> {
