@@ -12,7 +12,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
+use axum::extract::ConnectInfo;
 use bus::{Batch, Bus, BusError, MemoryBus, PollLimits, Topic};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
 use ingest::http::{HttpLimits, shippers};
 use ingest::{Intake, IntakeLimits, SenderSettings, Senders};
 
@@ -38,8 +43,19 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let listener = tokio::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], port))).await?;
     println!("listening on {}", listener.local_addr()?);
-    axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>()).await?;
-    Ok(())
+    // HTTP/1 and, for gRPC, HTTP/2.
+    let http = auto::Builder::new(TokioExecutor::new());
+    loop {
+        let (connection, peer) = listener.accept().await?;
+        let router = router.clone().layer(Extension(ConnectInfo(peer)));
+        let http = http.clone();
+        tokio::spawn(async move {
+            let service = TowerToHyperService::new(router);
+            if let Err(error) = http.serve_connection(TokioIo::new(connection), service).await {
+                println!("{peer}: {error}");
+            }
+        });
+    }
 }
 
 /// Prints what comes, for ever.

@@ -40,12 +40,15 @@ pub(super) async fn receive<S: Sink>(
     let measured =
         Measured { sink, limits: *limits, sent_bytes: 0, unpacked_bytes: 0, refusal: None };
     let receiving = pump(body, coding.unpacker(measured)?);
-    tokio::time::timeout(limits.body_wait_max, receiving).await.map_err(|_| {
-        Refusal::Slow(format!(
-            "the body did not arrive within {} s; nothing is stored",
-            limits.body_wait_max.as_secs()
-        ))
-    })?
+    tokio::time::timeout(limits.body_wait_max, receiving)
+        .await
+        .map_err(|_| {
+            Refusal::Slow(format!(
+                "the body did not arrive within {} s; nothing is stored",
+                limits.body_wait_max.as_secs()
+            ))
+        })?
+        .map_err(|refusal| refusal.told("Nothing of it is stored"))
 }
 
 async fn pump<S: Sink>(mut body: Body, mut unpacker: Unpacker<S>) -> Result<S, Refusal> {
@@ -73,9 +76,7 @@ async fn pump<S: Sink>(mut body: Body, mut unpacker: Unpacker<S>) -> Result<S, R
 }
 
 fn too_large(limit: usize) -> Refusal {
-    Refusal::TooLarge(format!(
-        "the body has more than {limit} bytes; send it in smaller parts. Nothing of it is stored"
-    ))
+    Refusal::TooLarge(format!("the body has more than {limit} bytes; send it in smaller parts"))
 }
 
 /// How a body is encoded.
@@ -204,7 +205,7 @@ impl<S: Sink> Unpacker<S> {
 }
 
 fn unpackable(error: &dyn Display) -> Refusal {
-    Refusal::Wrong(format!("the body can't be unpacked: {error}. Nothing of it is stored"))
+    Refusal::Wrong(format!("the body can't be unpacked: {error}"))
 }
 
 /// Counts unpacked bytes before the sink takes them.
@@ -244,7 +245,7 @@ impl<S: Sink> Measured<S> {
             && self.unpacked_bytes > self.sent_bytes.saturating_mul(ratio_max)
         {
             return Err(Refusal::TooLarge(format!(
-                "the body unpacks to more than {ratio_max} times its size, which no logs do; send it less compressed. Nothing of it is stored"
+                "the body unpacks to more than {ratio_max} times its size, which no logs do; send it less compressed"
             )));
         }
         self.sink.take(bytes)

@@ -5,6 +5,7 @@
 //! | `POST /ingest/{dataset}` | our own: lines or JSON ([`json`]) |
 //! | `/_bulk`, `/{index}/_doc` and what goes with them | Elasticsearch's (`elasticsearch`) |
 //! | `/services/collector` and below | Splunk's HTTP Event Collector (`hec`) |
+//! | `POST /v1/logs`, and over gRPC | OpenTelemetry's OTLP (`otlp`) |
 //!
 //! All of them answer once what they were sent is durable, take bodies that are packed, ask for a
 //! secret (`Authorization` with `Bearer`, `Basic`, `ApiKey` or `Splunk`) or a client's certificate,
@@ -12,8 +13,11 @@
 
 mod body;
 mod elasticsearch;
+mod envelope;
 mod hec;
 mod json;
+mod otlp;
+mod protobuf;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -95,8 +99,11 @@ pub fn router(intake: Intake, limits: HttpLimits) -> Router {
 /// All protocols, each of which asks for a sender's secret or certificate. For a port of its own:
 /// what no protocol has a path for is answered as Elasticsearch would.
 pub fn shippers(intake: Intake, senders: Senders, limits: HttpLimits) -> Router {
-    let shippers = Shippers::new(intake, Some(senders), limits);
-    json::router().merge(elasticsearch::router()).merge(hec::router()).with_state(shippers)
+    json::router()
+        .merge(elasticsearch::router())
+        .merge(hec::router())
+        .merge(otlp::router())
+        .with_state(Shippers::new(intake, Some(senders), limits))
 }
 
 impl Shippers {
@@ -310,19 +317,34 @@ impl Refusal {
         }
     }
 
+    /// The same, with what became of the records.
+    fn told(self, what: &str) -> Refusal {
+        let told = |text| format!("{text}. {what}");
+        match self {
+            Refusal::Wrong(text) => Refusal::Wrong(told(text)),
+            Refusal::Slow(text) => Refusal::Slow(told(text)),
+            Refusal::TooLarge(text) => Refusal::TooLarge(told(text)),
+            other => other,
+        }
+    }
+
+    /// After how many seconds to try again, if that helps.
+    fn retry_seconds(&self) -> Option<u64> {
+        match self {
+            Refusal::Bus(BusError::Full { .. }) => Some(1),
+            Refusal::Bus(BusError::Behind { .. }) => Some(10),
+            Refusal::Bus(BusError::RecordTooLarge { .. }) => None,
+            Refusal::Bus(_) => Some(30),
+            _ => None,
+        }
+    }
+
     /// An answer in a protocol's own form, with the headers that say what to do.
     fn with_body(&self, body: impl IntoResponse) -> Response {
         let mut response = (self.status(), body).into_response();
         let headers = response.headers_mut();
-        let retry_seconds = match self {
-            Refusal::Bus(BusError::Full { .. }) => Some("1"),
-            Refusal::Bus(BusError::Behind { .. }) => Some("10"),
-            Refusal::Bus(BusError::RecordTooLarge { .. }) => None,
-            Refusal::Bus(_) => Some("30"),
-            _ => None,
-        };
-        if let Some(seconds) = retry_seconds {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static(seconds));
+        if let Some(seconds) = self.retry_seconds() {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         match self {
             Refusal::Method => {

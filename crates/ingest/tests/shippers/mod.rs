@@ -79,6 +79,11 @@ impl Server {
         Server { bus, router }
     }
 
+    /// What serves a connection.
+    pub(crate) fn router(&self) -> Router {
+        self.router.clone()
+    }
+
     pub(crate) async fn post(&self, path: &str, body: impl Into<Body>) -> Answer {
         self.send("POST", path, &[], body).await
     }
