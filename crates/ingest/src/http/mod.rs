@@ -6,6 +6,7 @@
 //! | `/_bulk`, `/{index}/_doc` and what goes with them | Elasticsearch's (`elasticsearch`) |
 //! | `/services/collector` and below | Splunk's HTTP Event Collector (`hec`) |
 //! | `POST /v1/logs`, and over gRPC | OpenTelemetry's OTLP (`otlp`) |
+//! | `POST /loki/api/v1/push` | Grafana Loki's push (`loki`) |
 //!
 //! All of them answer once what they were sent is durable, take bodies that are packed, ask for a
 //! secret (`Authorization` with `Bearer`, `Basic`, `ApiKey` or `Splunk`) or a client's certificate,
@@ -16,6 +17,7 @@ mod elasticsearch;
 mod envelope;
 mod hec;
 mod json;
+mod loki;
 mod otlp;
 mod protobuf;
 
@@ -102,6 +104,7 @@ pub fn shippers(intake: Intake, senders: Senders, limits: HttpLimits) -> Router 
     json::router()
         .merge(elasticsearch::router())
         .merge(hec::router())
+        .merge(loki::router())
         .merge(otlp::router())
         .with_state(Shippers::new(intake, Some(senders), limits))
 }
