@@ -37,9 +37,7 @@ pub(super) async fn receive<S: Sink>(
     sink: S,
 ) -> Result<S, Refusal> {
     let coding = Coding::of(headers)?;
-    let measured =
-        Measured { sink, limits: *limits, sent_bytes: 0, unpacked_bytes: 0, refusal: None };
-    let receiving = pump(body, coding.unpacker(measured)?);
+    let receiving = pump(body, coding.unpacker(Measured::new(sink, *limits))?);
     tokio::time::timeout(limits.body_wait_max, receiving)
         .await
         .map_err(|_| {
@@ -81,7 +79,7 @@ fn too_large(limit: usize) -> Refusal {
 
 /// How a body is encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Coding {
+pub(super) enum Coding {
     Identity,
     Gzip,
     Deflate,
@@ -89,7 +87,7 @@ enum Coding {
 }
 
 impl Coding {
-    fn of(headers: &HeaderMap) -> Result<Coding, Refusal> {
+    pub(super) fn of(headers: &HeaderMap) -> Result<Coding, Refusal> {
         let mut codings = headers
             .get_all(CONTENT_ENCODING)
             .iter()
@@ -124,7 +122,8 @@ impl Coding {
         }
     }
 
-    fn unpacker<S: Sink>(self, measured: Measured<S>) -> Result<Unpacker<S>, Refusal> {
+    /// What unpacks it into a sink.
+    pub(super) fn unpacker<S: Sink>(self, measured: Measured<S>) -> Result<Unpacker<S>, Refusal> {
         Ok(match self {
             Coding::Identity => Unpacker::Identity(measured),
             Coding::Gzip => Unpacker::Gzip(MultiGzDecoder::new(measured)),
@@ -140,7 +139,7 @@ impl Coding {
 }
 
 /// Unpacks what is written into it.
-enum Unpacker<S: Sink> {
+pub(super) enum Unpacker<S: Sink> {
     Identity(Measured<S>),
     Gzip(MultiGzDecoder<Measured<S>>),
     Deflate(ZlibDecoder<Measured<S>>),
@@ -157,8 +156,13 @@ impl<S: Sink> Unpacker<S> {
         }
     }
 
+    /// What takes the unpacked bytes.
+    pub(super) fn sink(&mut self) -> &mut S {
+        &mut self.measured().sink
+    }
+
     /// Takes a part of the body as it was sent.
-    fn write(&mut self, bytes: &Bytes) -> Result<(), Refusal> {
+    pub(super) fn write(&mut self, bytes: &Bytes) -> Result<(), Refusal> {
         let measured = self.measured();
         measured.sent_bytes += bytes.len() as u64;
         if measured.sent_bytes > measured.limits.body_bytes_max as u64 {
@@ -173,7 +177,19 @@ impl<S: Sink> Unpacker<S> {
         written.map_err(|error| self.refusal(&error))
     }
 
-    fn finish(mut self) -> Result<S, Refusal> {
+    /// Gives the sink all that has come, where the unpacker holds it back until more comes.
+    pub(super) fn flush(&mut self) -> Result<(), Refusal> {
+        let flushed = match self {
+            Unpacker::Identity(measured) => measured.flush(),
+            Unpacker::Gzip(decoder) => decoder.flush(),
+            Unpacker::Deflate(decoder) => decoder.flush(),
+            Unpacker::Zstd(decoder) => decoder.flush(),
+        };
+        flushed.map_err(|error| self.refusal(&error))
+    }
+
+    /// The body has ended.
+    pub(super) fn finish(mut self) -> Result<S, Refusal> {
         let finished = match &mut self {
             Unpacker::Identity(_) => Ok(()),
             Unpacker::Gzip(decoder) => decoder.try_finish(),
@@ -209,7 +225,7 @@ fn unpackable(error: &dyn Display) -> Refusal {
 }
 
 /// Counts unpacked bytes before the sink takes them.
-struct Measured<S> {
+pub(super) struct Measured<S> {
     sink: S,
     limits: HttpLimits,
     sent_bytes: u64,
@@ -235,6 +251,10 @@ impl<S: Sink> Write for Measured<S> {
 }
 
 impl<S: Sink> Measured<S> {
+    pub(super) fn new(sink: S, limits: HttpLimits) -> Self {
+        Measured { sink, limits, sent_bytes: 0, unpacked_bytes: 0, refusal: None }
+    }
+
     fn take(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
         self.unpacked_bytes += bytes.len() as u64;
         let HttpLimits { body_bytes_max, ratio_max, .. } = self.limits;

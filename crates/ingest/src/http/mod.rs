@@ -7,6 +7,7 @@
 //! | `/services/collector` and below | Splunk's HTTP Event Collector (`hec`) |
 //! | `POST /v1/logs`, and over gRPC | OpenTelemetry's OTLP (`otlp`) |
 //! | `POST /loki/api/v1/push` | Grafana Loki's push (`loki`) |
+//! | `POST /upload` | systemd-journal-upload (`journal`), which is answered at its end only |
 //!
 //! All of them answer once what they were sent is durable, take bodies that are packed, ask for a
 //! secret (`Authorization` with `Bearer`, `Basic`, `ApiKey` or `Splunk`) or a client's certificate,
@@ -16,6 +17,7 @@ mod body;
 mod elasticsearch;
 mod envelope;
 mod hec;
+mod journal;
 mod json;
 mod loki;
 mod otlp;
@@ -60,6 +62,8 @@ pub struct HttpLimits {
     pub line_bytes_max: usize,
     /// How long a body may take to arrive.
     pub body_wait_max: Duration,
+    /// How long a request that is a stream may be silent.
+    pub idle_wait_max: Duration,
     /// How long a request waits for room before it is answered with 429.
     pub full_wait_max: Duration,
     /// How many refused records an answer lists; the rest is counted.
@@ -74,6 +78,8 @@ impl Default for HttpLimits {
             line_bytes_max: LINE_BYTES_MAX,
             // 64 MiB over a line of 10 Mbit/s.
             body_wait_max: Duration::from_secs(60),
+            // A journal to which nothing is written; a client that has gone is noticed sooner.
+            idle_wait_max: Duration::from_secs(600),
             // Some syncs of a slow disk; shippers give up on an answer after 30 s or more.
             full_wait_max: Duration::from_secs(5),
             refused_listed_max: 100,
@@ -104,6 +110,7 @@ pub fn shippers(intake: Intake, senders: Senders, limits: HttpLimits) -> Router 
     json::router()
         .merge(elasticsearch::router())
         .merge(hec::router())
+        .merge(journal::router())
         .merge(loki::router())
         .merge(otlp::router())
         .with_state(Shippers::new(intake, Some(senders), limits))

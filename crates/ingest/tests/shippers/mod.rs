@@ -72,6 +72,7 @@ impl Server {
             body_bytes_max: BODY_BYTES_MAX,
             line_bytes_max: LINE_BYTES_MAX,
             body_wait_max: Duration::from_millis(200),
+            idle_wait_max: Duration::from_millis(200),
             full_wait_max: Duration::from_millis(20),
             ..HttpLimits::default()
         };
