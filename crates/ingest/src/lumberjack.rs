@@ -34,7 +34,7 @@ pub const PACKED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The most bytes that a compressed frame unpacks to.
 pub const UNPACKED_BYTES_MAX: u64 = 512 * 1024 * 1024;
 
-/// How many times its size a compressed frame may unpack to, beyond [`RATIO_FREE_BYTES`].
+/// How many times its size a compressed frame may unpack to, beyond `RATIO_FREE_BYTES`.
 pub const RATIO_MAX: u64 = 1000;
 
 /// Below so many bytes the ratio does not matter: there is no harm in it.

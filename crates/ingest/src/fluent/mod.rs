@@ -39,7 +39,7 @@ pub const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// already, and logs compress to a tenth.
 pub const UNPACKED_BYTES_MAX: usize = 128 * 1024 * 1024;
 
-/// How many times its size a message may unpack to, beyond [`RATIO_FREE_BYTES`].
+/// How many times its size a message may unpack to, beyond `RATIO_FREE_BYTES`.
 pub const RATIO_MAX: usize = 1000;
 
 /// Below so many bytes the ratio does not matter: there is no harm in it.
