@@ -1,5 +1,5 @@
-//! Lumberjack, version 2, with which Beats, Elastic Agent and Logstash send to Logstash; and
-//! version 1, which differs in a byte.
+//! Lumberjack, with which Beats, Elastic Agent (version 2) and Logstash itself (version 1, which
+//! differs in a byte) send to Logstash.
 //!
 //! A sender announces a window of so many events, sends them as frames (JSON, or keys and values),
 //! usually within a compressed frame, and waits until their last number is acknowledged. What was
@@ -38,7 +38,7 @@ pub const UNPACKED_BYTES_MAX: u64 = 512 * 1024 * 1024;
 pub const RATIO_MAX: u64 = 1000;
 
 /// Below so many bytes the ratio does not matter: there is no harm in it.
-const RATIO_FREE_BYTES: u64 = 16 * 1024 * 1024;
+pub const RATIO_FREE_BYTES: u64 = 16 * 1024 * 1024;
 
 /// How many bytes are unpacked at once.
 const UNPACK_BYTES: usize = 64 * 1024;
@@ -132,9 +132,6 @@ impl Lumberjack {
 }
 
 impl Protocol for Lumberjack {
-    // An acknowledgement of nothing, as Logstash sends it.
-    const PATIENCE: &'static [u8] = &[b'2', b'A', 0, 0, 0, 0];
-
     fn push(&mut self, mut bytes: &[u8], turn: &mut Turn<'_>) -> Result<(), Violation> {
         loop {
             let Some(frame) = self.outer.next(&mut bytes)? else { return Ok(()) };
@@ -155,9 +152,20 @@ impl Protocol for Lumberjack {
         }
     }
 
+    fn patience(&self) -> &'static [u8] {
+        match self.window.version {
+            // An acknowledgement of nothing, as Logstash sends it.
+            b'2' => b"2A\0\0\0\0",
+            // Logstash's own output takes any frame for the acknowledgement of all.
+            _ => &[],
+        }
+    }
+
     fn close(&mut self, turn: &mut Turn<'_>) {
-        // A part of a window is acknowledged too: its sender repeats less.
-        self.window.acknowledge(turn);
+        // A part of a window is acknowledged too, where that is understood: its sender repeats less.
+        if self.window.version == b'2' {
+            self.window.acknowledge(turn);
+        }
     }
 
     fn is_within(&self) -> bool {
@@ -381,7 +389,7 @@ impl Frames {
         let (version, kind) = (byte(&self.held, 0), byte(&self.held, 1));
         let head_bytes = match (version, kind) {
             (b'1' | b'2', b'W' | b'C') => 6,
-            (b'1' | b'2', b'D') | (b'2', b'J') => 10,
+            (b'1' | b'2', b'D' | b'J') => 10,
             _ => {
                 return Err(Violation::malformed(format!(
                     "`{}` begins no frame of Lumberjack; send with `output.logstash` of Beats",

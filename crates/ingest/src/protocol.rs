@@ -42,7 +42,9 @@ pub trait Protocol: Send + 'static {
 
     /// What a peer is told every few seconds while what it sent is not yet durable, so that it goes
     /// on waiting instead of sending it all again. Nothing by default.
-    const PATIENCE: &'static [u8] = &[];
+    fn patience(&self) -> &'static [u8] {
+        &[]
+    }
 
     /// Whether a message has begun and not ended. Such a state must not last long.
     fn is_within(&self) -> bool;

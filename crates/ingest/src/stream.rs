@@ -284,6 +284,7 @@ impl<P: Protocol> Connection<P> {
                 }
                 continue;
             }
+            let patience = self.protocol.patience();
             let read = tokio::select! {
                 biased;
                 landed = self.relay.landed(), if self.relay.is_flying() => match landed {
@@ -301,9 +302,9 @@ impl<P: Protocol> Connection<P> {
                     }
                 },
                 () = tokio::time::sleep_until(patience_at),
-                    if self.relay.is_flying() && !P::PATIENCE.is_empty() =>
+                    if self.relay.is_flying() && !patience.is_empty() =>
                 {
-                    if let Err(error) = write(stream, P::PATIENCE).await {
+                    if let Err(error) = write(stream, patience).await {
                         return self.lost(&error);
                     }
                     patience_at = Instant::now() + PATIENCE_EVERY;
@@ -323,6 +324,9 @@ impl<P: Protocol> Connection<P> {
             match read {
                 Ok(0) => return End::Orderly,
                 Ok(_) => {
+                    if !self.relay.is_flying() {
+                        patience_at = Instant::now() + PATIENCE_EVERY;
+                    }
                     let gathered = self.relay.gathered();
                     let taken = self.with_turn(|protocol, turn| protocol.push(&buffer, turn));
                     buffer.clear();

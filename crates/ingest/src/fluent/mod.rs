@@ -43,7 +43,7 @@ pub const UNPACKED_BYTES_MAX: usize = 128 * 1024 * 1024;
 pub const RATIO_MAX: usize = 1000;
 
 /// Below so many bytes the ratio does not matter: there is no harm in it.
-const RATIO_FREE_BYTES: usize = 16 * 1024 * 1024;
+pub const RATIO_FREE_BYTES: usize = 16 * 1024 * 1024;
 
 /// The longest name of a chunk that is acknowledged. They have 24 or 32 bytes.
 const CHUNK_NAME_BYTES_MAX: usize = 1024;
