@@ -51,6 +51,8 @@ pub(super) struct Bulk {
     held: Vec<u8>,
     /// How many bytes of it were let go because it is over the limit; 0 while it is not.
     let_go: u64,
+    /// Whether the last of them was a carriage return, which is no part of a line.
+    let_go_ends_in_return: bool,
     /// The operation whose document comes next.
     awaited: Option<Operation>,
     operations: usize,
@@ -146,6 +148,7 @@ impl Bulk {
             refused: Refused::default(),
             held: Vec::new(),
             let_go: 0,
+            let_go_ends_in_return: false,
             awaited: None,
             operations: 0,
             line: 1,
@@ -178,8 +181,12 @@ impl Bulk {
 
     /// Keeps the beginning of a line, as far as it may be long.
     fn hold(&mut self, bytes: &[u8]) {
-        if self.let_go > 0 || self.held.len() + bytes.len() > self.line_bytes_max() {
+        // One more than the limit: the last byte may be the carriage return before the newline.
+        if self.let_go > 0 || self.held.len() + bytes.len() > self.line_bytes_max() + 1 {
             self.let_go += (self.held.len() + bytes.len()) as u64;
+            if let Some(last) = bytes.last().or(self.held.last()) {
+                self.let_go_ends_in_return = *last == b'\r';
+            }
             self.held.clear();
         } else {
             self.held.extend_from_slice(bytes);
@@ -194,7 +201,7 @@ impl Bulk {
         self.hold(bytes);
         if self.let_go > 0 {
             let length = std::mem::take(&mut self.let_go);
-            return self.long_line(length);
+            return self.long_line(length - u64::from(self.let_go_ends_in_return));
         }
         let mut held = std::mem::take(&mut self.held);
         let result = self.whole_line(&held);
