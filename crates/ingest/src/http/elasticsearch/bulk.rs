@@ -707,6 +707,21 @@ mod tests {
         assert!(error.contains("more than 100000 operations"), "{error}");
     }
 
+    /// The carriage return was once counted where a document came in pieces, and not otherwise.
+    #[test]
+    fn the_end_of_a_line_is_no_part_of_a_document() {
+        for (length, expected) in [(DOCUMENT_BYTES_MAX, 1), (DOCUMENT_BYTES_MAX + 1, 0)] {
+            let document = format!("{{\"a\":\"{}\"}}", "x".repeat(length - 8));
+            for end in ["", "\n", "\r\n"] {
+                let body = format!("{{\"index\":{{}}}}\n{document}{end}");
+                for size in 1..=body.len() {
+                    let (stored, _) = read(body.as_bytes().chunks(size), "errors").unwrap();
+                    assert_eq!(stored.len(), expected, "{length} {end:?} {size}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn made_up_ids_differ() {
         let (one, other) = (made_up_id(), made_up_id());
