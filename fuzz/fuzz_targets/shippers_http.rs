@@ -1,5 +1,5 @@
-//! Any bytes as the body of a request of OTLP, Loki or the journal: each is answered, and whatever
-//! becomes a record is JSON. The first byte chooses the protocol.
+//! Any bytes as the body of a request of OTLP, Loki, the journal, Elasticsearch or Splunk: each is
+//! answered, and whatever becomes a record is JSON. The first byte chooses the protocol.
 #![no_main]
 
 use std::sync::Arc;
@@ -14,13 +14,16 @@ use tower::ServiceExt;
 
 const SECRET: &str = "0123456789abcdef";
 
-const REQUESTS: [(&str, &str); 6] = [
+const REQUESTS: [(&str, &str); 9] = [
     ("/v1/logs", "application/x-protobuf"),
     ("/v1/logs", "application/json"),
     ("/opentelemetry.proto.collector.logs.v1.LogsService/Export", "application/grpc"),
     ("/loki/api/v1/push", "application/x-protobuf"),
     ("/loki/api/v1/push", "application/json"),
     ("/upload", "application/vnd.fdo.journal"),
+    ("/x/_bulk", "application/x-ndjson"),
+    ("/x/_doc", "application/json"),
+    ("/services/collector", "application/json"),
 ];
 
 fuzz_target!(|bytes: &[u8]| {
