@@ -135,15 +135,23 @@ fn edge_penalty(piece: u32) -> u32 {
     if piece.to_le_bytes().contains(&EDGE) { 2 } else { 0 }
 }
 
-/// The place of the rarest; of those that are as rare, the one among the rarest neighbours, some of
-/// which may be looked for too.
+/// A piece that only so many literals have is rare enough.
+const RARE_ENOUGH: u32 = 4;
+
+/// The place of the rarest; of those that are rare enough, the one among the rarest neighbours, some
+/// of which may be looked for too.
 fn rarest(common: &[u32]) -> usize {
     let with_neighbours = |at: &usize| {
-        let end = (at + STRIDE_MAX / 2).min(common.len());
-        let near = common.get(at.saturating_sub(STRIDE_MAX / 2)..end).unwrap_or_default();
-        (common.get(*at), near.iter().sum::<u32>())
+        let first = first_of(STRIDE_MAX, *at, common.len());
+        let near = common.iter().skip(first).take(STRIDE_MAX).sum::<u32>();
+        (common.get(*at).map(|count| RARE_ENOUGH.max(*count)), near)
     };
     (0..common.len()).min_by_key(with_neighbours).unwrap_or_default()
+}
+
+/// The first of `count` neighbours around a place, of `all`.
+fn first_of(count: usize, at: usize, all: usize) -> usize {
+    at.saturating_sub(count / 2).min(all.saturating_sub(count))
 }
 
 fn pieces<const WIDTH: usize>(bytes: &[u8]) -> impl Iterator<Item = u32> {
@@ -174,8 +182,8 @@ impl Entry {
         count: usize,
     ) -> impl Iterator<Item = (u32, Entry)> {
         let bytes = needle_bytes(needles, &self.needle);
-        let last = (bytes.len() + 1).saturating_sub(WIDTH + count);
-        let first = (self.needle.before as usize).saturating_sub(count / 2).min(last);
+        let all = (bytes.len() + 1).saturating_sub(WIDTH);
+        let first = first_of(count, self.needle.before as usize, all);
         pieces::<WIDTH>(bytes).enumerate().skip(first).take(count).map(move |(before, piece)| {
             let needle = Needle { before: before as u32, piece, ..self.needle };
             (piece, Entry { needle, ..*self })
