@@ -436,12 +436,14 @@ fn by_time(
         if plan.wanted == 0 {
             continue;
         }
-        for (time, doc) in times.iter().zip(&docs) {
+        for place in times.iter().copied().zip(docs.iter().copied()) {
             if newest.len() < plan.wanted {
-                newest.push(Reverse((*time, *doc)));
-            } else if newest.peek().is_some_and(|Reverse(oldest)| oldest.0 < *time) {
+                newest.push(Reverse(place));
+            // By the whole place, which is the order of the answer: fewer hits are then the first of
+            // more, also where all have one time, and pages follow each other.
+            } else if newest.peek().is_some_and(|Reverse(oldest)| *oldest < place) {
                 newest.pop();
-                newest.push(Reverse((*time, *doc)));
+                newest.push(Reverse(place));
             }
         }
     }

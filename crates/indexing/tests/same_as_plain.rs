@@ -339,3 +339,36 @@ fn answers_are_bounded_and_say_so() {
     let results = searcher.search(&request);
     insta::assert_snapshot!(results.partial[0], @"the search was stopped after 0ns; narrow the time range or the filter");
 }
+
+/// A page that ends among hits of one time goes on from how many of them were shown, so the first
+/// hits must be the same however many are asked for.
+#[test]
+fn fewer_hits_are_the_first_of_more_also_at_one_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let events: Vec<Event> = (0..300)
+        .map(|n| {
+            parse_event(&serde_json::json!({
+                // Three times only, one after the other in each segment.
+                "@timestamp": Timestamp::from_millis(1_785_900_000_000 + n % 3).to_string(),
+                "event.id": format!("id-{n}"),
+            }))
+        })
+        .collect();
+    for per_commit in [7, 100, 300] {
+        let dir = dir.path().join(per_commit.to_string());
+        let searcher = indexed(&dir, &events, per_commit);
+        let hits = |hits: usize| {
+            let query = query::parse("*").unwrap();
+            let limits = Limits { hits, ..Limits::default() };
+            let request = SearchRequest { limits, ..SearchRequest::new(&query) };
+            let Answer::Hits(hits) = searcher.search(&request).answer else { panic!("no hits") };
+            let id = |hit: &Hit| hit.event().str("event.id").unwrap().to_owned();
+            hits.iter().map(id).collect::<Vec<String>>()
+        };
+        let all = hits(1000);
+        assert_eq!(all.len(), 300);
+        for wanted in [1, 2, 50, 99, 100, 101, 150, 299] {
+            assert_eq!(hits(wanted), all[..wanted], "{wanted} of {per_commit} in a commit");
+        }
+    }
+}
