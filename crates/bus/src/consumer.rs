@@ -119,7 +119,13 @@ pub(crate) struct LocalConsumer<S: Store> {
     positions: Vec<Position>,
     /// Where the next poll begins, so that a busy partition does not starve the others.
     turn: usize,
+    /// What was missing since the last commit. It is told with the next one: until then another
+    /// member may get the partition, and meet the same.
+    gaps: Vec<Gap>,
 }
+
+/// So many gaps wait for a commit; further ones are told at once.
+const GAPS_WAITING_MAX: usize = 1000;
 
 #[derive(Debug, Clone, Copy)]
 struct Position {
@@ -138,6 +144,7 @@ impl<S: Store> LocalConsumer<S> {
             assignment: Vec::new(),
             positions: Vec::new(),
             turn: 0,
+            gaps: Vec::new(),
         }
     }
 
@@ -160,13 +167,18 @@ impl<S: Store> LocalConsumer<S> {
             self.turn = (self.turn + 1) % count;
         }
         for gap in batch.gaps() {
-            report_gap(&self.group, gap);
+            if self.gaps.len() < GAPS_WAITING_MAX {
+                self.gaps.push(gap.clone());
+            } else {
+                report_gap(&self.group, gap);
+            }
         }
         Ok(())
     }
 
     fn load_positions(&mut self) -> Result<(), BusError> {
         self.positions.clear();
+        self.gaps.clear();
         for &(topic, partition) in &self.assignment {
             let committed = self.store.committed(&self.group, topic, partition)?;
             let next = committed.unwrap_or_default();
@@ -242,6 +254,9 @@ impl<S: Store> Consumer for LocalConsumer<S> {
         self.store.commit(Commit { group: &self.group, generation, offsets, output })?;
         output.clear();
         self.positions.iter_mut().for_each(|position| position.moved = false);
+        for gap in self.gaps.drain(..) {
+            report_gap(&self.group, &gap);
+        }
         Ok(())
     }
 
