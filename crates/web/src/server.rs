@@ -19,8 +19,8 @@ use hyper_util::service::TowerToHyperService;
 use tls::{ClientNames, HANDSHAKE_WAIT_MAX, Security, certificate_names};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::search::Searches;
 use crate::{AppState, access, api, auth, health, pages};
@@ -107,8 +107,10 @@ pub struct ServeLimits {
     /// The most connections at once. More wait in the queue of the system: each takes a file, and
     /// when there are none left, bus and index cannot write.
     pub connections_max: usize,
-    /// How long the head of a request may take to arrive, and a connection may be without one.
+    /// How long the head of a request may take to arrive, and a new connection may be without one.
     pub head_wait_max: Duration,
+    /// How long a connection may be without a request after one; over HTTP/1 `head_wait_max` holds.
+    pub idle_max: Duration,
 }
 
 impl Default for ServeLimits {
@@ -118,6 +120,8 @@ impl Default for ServeLimits {
             // Longer than proxies and shippers keep an idle connection at hand costs nothing but
             // a file; shorter would cost them a connection each time.
             head_wait_max: Duration::from_secs(60),
+            // Senders by gRPC keep one connection for all that they send.
+            idle_max: Duration::from_secs(600),
         }
     }
 }
@@ -172,13 +176,15 @@ pub async fn serve(
         let acceptor = security.acceptor();
         tokio::spawn(async move {
             let _place = place;
+            let names = ClientNames::default();
             let Some(acceptor) = acceptor else {
-                return talk(&http, stream, router, peer, ClientNames::default(), watcher).await;
+                let asking = Asking { peer, names, limits };
+                return talk(&http, stream, router, asking, watcher).await;
             };
             match timeout(HANDSHAKE_WAIT_MAX, acceptor.accept(stream)).await {
                 Ok(Ok(stream)) => {
                     let names = ClientNames(certificate_names(stream.get_ref().1).into());
-                    talk(&http, stream, router, peer, names, watcher).await;
+                    talk(&http, stream, router, Asking { peer, names, limits }, watcher).await;
                 }
                 Ok(Err(error)) => tracing::warn!(%error, %peer, "TLS could not be agreed"),
                 Err(_) => tracing::debug!(%peer, "connection closed, TLS was not agreed in time"),
@@ -191,24 +197,73 @@ pub async fn serve(
     }
 }
 
-/// Serves one connection to its end.
+/// Serves one connection to its end, or until nobody asks anything.
 async fn talk(
     http: &auto::Builder<TokioExecutor>,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     router: Router,
-    peer: SocketAddr,
-    names: ClientNames,
+    asking: Asking,
     watcher: Watcher,
 ) {
+    let Asking { peer, names, limits } = asking;
     let router = TowerToHyperService::new(router);
+    // How many requests run, and since when none does.
+    let (running, mut changes) = watch::channel((0_usize, Instant::now()));
+    let running = Arc::new(running);
     let service = service_fn(move |mut request: http::Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
         request.extensions_mut().insert(names.clone());
-        router.call(request)
+        let runs = Running::begin(&running);
+        let answer = router.call(request);
+        async move {
+            let _runs = runs;
+            answer.await
+        }
     });
     let connection = http.serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = watcher.watch(connection.into_owned()).await {
-        tracing::debug!(%error, %peer, "connection lost");
+    let mut connection = pin!(watcher.watch(connection.into_owned()));
+    // HTTP/1 bounds the head of a request by itself, but not the first byte of a connection, which
+    // tells what it speaks; HTTP/2 bounds neither.
+    let mut wait_max = limits.head_wait_max;
+    loop {
+        let (count, since) = *changes.borrow_and_update();
+        tokio::select! {
+            ended = &mut connection => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, %peer, "connection lost");
+                }
+                return;
+            }
+            // It ends with the connection only.
+            _ = changes.changed() => wait_max = limits.idle_max,
+            () = sleep_until(since + wait_max), if count == 0 => {
+                tracing::debug!(%peer, "connection closed, nothing was asked");
+                return;
+            }
+        }
+    }
+}
+
+/// Who asks on a connection, and what its bounds are.
+struct Asking {
+    peer: SocketAddr,
+    names: ClientNames,
+    limits: ServeLimits,
+}
+
+/// A request that runs; also one whose client is gone ends.
+struct Running(Arc<watch::Sender<(usize, Instant)>>);
+
+impl Running {
+    fn begin(running: &Arc<watch::Sender<(usize, Instant)>>) -> Self {
+        running.send_modify(|(count, since)| (*count, *since) = (*count + 1, Instant::now()));
+        Running(Arc::clone(running))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.send_modify(|(count, since)| (*count, *since) = (*count - 1, Instant::now()));
     }
 }
 
@@ -259,7 +314,7 @@ mod tests {
     #[tokio::test]
     async fn connections_are_bounded_in_number_and_in_waiting() {
         let head_wait_max = Duration::from_millis(100);
-        let limits = ServeLimits { connections_max: 2, head_wait_max };
+        let limits = ServeLimits { connections_max: 2, head_wait_max, ..ServeLimits::default() };
         let (address, stop, server) = serving(limits).await;
         let mut silent = TcpStream::connect(address).await.unwrap();
         let mut slow = TcpStream::connect(address).await.unwrap();
@@ -274,5 +329,25 @@ mod tests {
         stop.send(()).unwrap();
         server.await.unwrap();
         assert!(TcpStream::connect(address).await.is_err());
+    }
+
+    /// Over HTTP/2 nothing else would end a connection on which nobody asks anything.
+    #[tokio::test]
+    async fn a_connection_without_requests_ends_over_http_2_too() {
+        let limits = ServeLimits {
+            head_wait_max: Duration::from_millis(100),
+            idle_max: Duration::from_millis(100),
+            ..ServeLimits::default()
+        };
+        let (address, stop, server) = serving(limits).await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        // The preface, and empty settings.
+        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+        let mut answer = Vec::new();
+        let ended = timeout(Duration::from_secs(10), stream.read_to_end(&mut answer)).await;
+        ended.expect("it is closed").ok();
+        assert_eq!(answer.get(3), Some(&4), "settings were answered");
+        stop.send(()).unwrap();
+        server.await.unwrap();
     }
 }
