@@ -99,7 +99,7 @@ pub(crate) enum EngineError {
     UnknownPart(String),
     /// An address beyond loopback without anybody having said so.
     #[error(
-        "{setting} = {address} is reachable from other machines without TLS; write tls://{address} (see table [tls]), use a loopback address, or say that you mean it with plain://{address}"
+        "{setting} = {address} is reachable from other machines without TLS; write tls://{address} (see table [tls]), use a loopback address, or say that you mean it with plain://{address}, or for all of them with server.insecure = true"
     )]
     Exposed {
         /// The setting.

@@ -16,7 +16,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bus::ledger::{Counts, Seen, sources};
-use bus::{Bus, Shutdown};
+use bus::{Bus, BusError, Shutdown, Topic};
 use event::{Level, Timestamp};
 use prometheus::{IntGauge, Opts};
 use serde::{Deserialize, Serialize};
@@ -87,8 +87,12 @@ pub(crate) fn start(
                 std::thread::sleep(SHUTDOWN_CHECK);
                 slept += SHUTDOWN_CHECK;
             }
-            match sources(bus.as_ref(), normalize) {
-                Ok(seen) => {
+            match seen_sources(bus.as_ref(), normalize) {
+                // What has come in and is not read yet is no silence of its source.
+                Ok((seen, unread)) if unread > 0 && !watch.has_moved(&seen) => {
+                    tracing::debug!(unread, "the sources are not judged while nothing is read");
+                }
+                Ok((seen, _)) => {
                     for alert in watch.look(&seen, Timestamp::now()) {
                         tracing::warn!(reason = alert.reason, "a source is not as it used to be");
                         let now = Timestamp::now();
@@ -106,6 +110,14 @@ pub(crate) fn start(
         }
     };
     thread.spawn(run).map(Some)
+}
+
+/// What was read of each source, and how many records are still to be read.
+fn seen_sources(
+    bus: &dyn Bus,
+    normalize: &str,
+) -> Result<(BTreeMap<String, (Counts, Seen)>, u64), BusError> {
+    Ok((sources(bus, normalize)?, bus.lag(normalize, &[Topic::Raw])?))
 }
 
 /// The past of all sources.
@@ -175,6 +187,13 @@ impl Watch {
         if let Err(error) = written {
             tracing::warn!(%error, file = %file.display(), "what sources used to send was not kept");
         }
+    }
+
+    /// Whether anything was read since the last look.
+    fn has_moved(&self, seen: &BTreeMap<String, (Counts, Seen)>) -> bool {
+        seen.iter().any(|(name, (counts, _))| {
+            self.sources.get(name).is_none_or(|past| past.total != counts.consumed)
+        })
     }
 
     /// The length of a span.
@@ -313,6 +332,19 @@ mod tests {
         assert_eq!(pass(&mut watch, &mut total, &[0; 9]), ["watchpost.source.silent"]);
         assert!(pass(&mut watch, &mut total, &[7; 40]).is_empty());
         assert_eq!(pass(&mut watch, &mut total, &[0; 5]), ["watchpost.source.silent"]);
+    }
+
+    #[test]
+    fn a_stage_that_stands_still_is_told_from_a_silent_source() {
+        let (mut watch, mut total) = (watch(), 500);
+        let seen = |consumed| {
+            let counts = Counts { consumed, ..Counts::default() };
+            BTreeMap::from([("10.0.0.1".to_owned(), (counts, Seen::default()))])
+        };
+        assert!(watch.has_moved(&seen(total)), "a new source");
+        pass(&mut watch, &mut total, &[7]);
+        assert!(!watch.has_moved(&seen(total)));
+        assert!(watch.has_moved(&seen(total + 1)));
     }
 
     #[test]

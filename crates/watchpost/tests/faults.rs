@@ -312,11 +312,12 @@ fn files_below(folder: &Path, all: &mut Vec<PathBuf>) {
     }
 }
 
-/// Where a table of the embedded log has the event of this number.
-fn in_a_table(data: &Path, number: u64) -> Option<(PathBuf, u64)> {
+/// Where a file of the embedded log, beside its journal, has the event of this number.
+fn on_the_disk(data: &Path, number: u64) -> Option<(PathBuf, u64)> {
     let needle = format!("fault={number}. ");
     let mut files = Vec::new();
     files_below(&data.join("bus/keyspaces"), &mut files);
+    files_below(&data.join("bus/entries"), &mut files);
     files.into_iter().find_map(|path| {
         // One that is being moved is found the next time.
         let bytes = std::fs::read(&path).ok()?;
@@ -326,7 +327,7 @@ fn in_a_table(data: &Path, number: u64) -> Option<(PathBuf, u64)> {
 }
 
 #[test]
-fn a_damaged_table_is_told_and_counted_and_the_rest_is_served() {
+fn a_damaged_entry_is_told_and_counted_and_the_rest_is_served() {
     const DAMAGED: u64 = 12;
     let mut bench = Bench::new();
     // Nothing reads the records yet.
@@ -335,13 +336,13 @@ fn a_damaged_table_is_told_and_counted_and_the_rest_is_served() {
         bench.post_well(&server, 1, 300_000);
     }
     let mut place = None;
-    wait_until("the record is in a table", RECOVERY_MAX, || {
-        place = in_a_table(&bench.data, DAMAGED);
+    wait_until("the record is in a file", RECOVERY_MAX, || {
+        place = on_the_disk(&bench.data, DAMAGED);
         place.is_some()
     });
     server.kill();
-    let (table, at) = place.unwrap();
-    let mut file = File::options().read(true).write(true).open(table).unwrap();
+    let (file, at) = place.unwrap();
+    let mut file = File::options().read(true).write(true).open(file).unwrap();
     let mut byte = [0];
     file.seek(SeekFrom::Start(at + 1000)).unwrap();
     file.read_exact(&mut byte).unwrap();
