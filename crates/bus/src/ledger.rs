@@ -479,15 +479,14 @@ impl Ledger {
     }
 }
 
-/// The sources of the records that a group has normalised: how many records of each, and what is
-/// known of it. Cheaper than the whole ledger.
+/// How many records there were of each source, by its name, and what is known of it.
+pub type Sources = BTreeMap<String, (Counts, Seen)>;
+
+/// The sources of the records that a group has normalised. Cheaper than the whole ledger.
 ///
 /// # Errors
 /// When the bus does not answer.
-pub fn sources(
-    bus: &dyn Bus,
-    normalize: &str,
-) -> Result<BTreeMap<String, (Counts, Seen)>, BusError> {
+pub fn sources(bus: &dyn Bus, normalize: &str) -> Result<Sources, BusError> {
     let End { counts, mut seen, .. } = End::read(bus, normalize, Topic::Raw)?;
     let with_seen = counts.into_iter().map(|(name, counts)| {
         let seen = seen.remove(&name).unwrap_or_default();

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use bus::ledger::{Counts, Seen, sources};
+use bus::ledger::{Seen, Sources, sources};
 use bus::{Bus, BusError, Shutdown, Topic};
 use event::{Level, Timestamp};
 use prometheus::{IntGauge, Opts};
@@ -113,10 +113,7 @@ pub(crate) fn start(
 }
 
 /// What was read of each source, and how many records are still to be read.
-fn seen_sources(
-    bus: &dyn Bus,
-    normalize: &str,
-) -> Result<(BTreeMap<String, (Counts, Seen)>, u64), BusError> {
+fn seen_sources(bus: &dyn Bus, normalize: &str) -> Result<(Sources, u64), BusError> {
     Ok((sources(bus, normalize)?, bus.lag(normalize, &[Topic::Raw])?))
 }
 
@@ -190,7 +187,7 @@ impl Watch {
     }
 
     /// Whether anything was read since the last look.
-    fn has_moved(&self, seen: &BTreeMap<String, (Counts, Seen)>) -> bool {
+    fn has_moved(&self, seen: &Sources) -> bool {
         seen.iter().any(|(name, (counts, _))| {
             self.sources.get(name).is_none_or(|past| past.total != counts.consumed)
         })
@@ -202,7 +199,7 @@ impl Watch {
     }
 
     /// Takes the counts at the end of a span, and tells what has changed.
-    fn look(&mut self, seen: &BTreeMap<String, (Counts, Seen)>, now: Timestamp) -> Vec<Finding> {
+    fn look(&mut self, seen: &Sources, now: Timestamp) -> Vec<Finding> {
         let mut findings = Vec::new();
         for (name, (counts, seen)) in seen {
             if !self.sources.contains_key(name) {
@@ -305,6 +302,8 @@ impl Past {
 
 #[cfg(test)]
 mod tests {
+    use bus::ledger::Counts;
+
     use super::*;
 
     fn watch() -> Watch {
