@@ -26,6 +26,7 @@ mod sender;
 mod split;
 pub mod stream;
 pub mod syslog;
+pub mod tail;
 
 pub use ::tls;
 pub use import::{ImportError, Imported, import};
