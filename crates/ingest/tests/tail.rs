@@ -222,6 +222,22 @@ fn a_renamed_file_is_read_to_its_end() {
 }
 
 #[test]
+fn the_last_line_of_a_rotated_file_needs_no_end() {
+    for to in ["app.log.1", "elsewhere"] {
+        let mut rig = Rig::new(&["app.log*"], |_| {});
+        rig.write("app.log", "one\nhalf");
+        rig.wait_ms(20_000);
+        rig.check(&["one"]);
+        rig.end();
+        rig.start();
+        rig.read();
+        fs::rename(rig.path("app.log"), rig.path(to)).unwrap();
+        rig.wait_ms(12_000);
+        rig.check(&["one", "half"]);
+    }
+}
+
+#[test]
 fn a_removed_file_is_read_to_its_end_and_let_go() {
     let mut rig = Rig::new(&["*.log"], |_| {});
     rig.write("a.log", "one\n");

@@ -433,6 +433,12 @@ impl Tail {
                 }
                 None => _ = file.gone_at.get_or_insert(moment.elapsed),
             }
+            let is_rotated = file.is_renamed || file.gone_at.is_some();
+            if is_rotated && file.size > file.place.position {
+                // Its last line may have been waiting for longer.
+                let at = file.changed_at + ROTATED_LINE_WAIT;
+                file.again_at = Some(file.again_at.map_or(at, |again| again.min(at)));
+            }
         }
         let mut ready = std::mem::take(&mut self.ready);
         is_new |= self.let_go(moment, &mut ready);
@@ -523,7 +529,7 @@ impl Tail {
                 && !self.known_patterns.contains(&pattern);
             let mut file = Followed::new(id, source, path, &metadata, moment);
             if let Some(entry) = self.gone.remove(&id) {
-                file.is_renamed = entry.path != file.path;
+                file.is_renamed = entry.name != file.name;
                 (file.name, file.place) = (entry.name, entry.place);
             } else if let Some(old) = by_path.get(&file.path).copied() {
                 let same = self.gone.get(&old).filter(|entry| {
