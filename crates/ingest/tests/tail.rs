@@ -301,6 +301,29 @@ fn the_copy_of_an_emptied_file_is_not_read_twice() {
 }
 
 #[test]
+fn what_was_read_after_the_copy_was_made_does_not_hide_it() {
+    for is_seen in [false, true] {
+        let mut rig = Rig::new(&["app.log*"], |_| {});
+        rig.write("app.log", numbered(0, 100));
+        rig.read();
+        rig.write("app.log", numbered(100, 110));
+        rig.read();
+        fs::copy(rig.path("app.log"), rig.path("app.log.1")).unwrap();
+        if is_seen {
+            rig.look_up();
+        }
+        rig.write("app.log", numbered(110, 115));
+        rig.read();
+        fs::write(rig.path("app.log"), numbered(115, 120)).unwrap();
+        rig.read();
+        rig.crash();
+        rig.start();
+        rig.wait_ms(3_000);
+        check_numbered(&rig, 120);
+    }
+}
+
+#[test]
 fn a_file_that_begins_like_another_is_not_taken_for_it() {
     let banner = "Starting work\n".repeat(200);
     let mut rig = Rig::new(&["*.log"], |_| {});

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::TailError;
-use super::place::{Id, Place};
+use super::place::{Id, Passed, Place};
 
 /// The form of the file; another one is refused.
 const VERSION: u32 = 1;
@@ -38,6 +38,9 @@ pub(super) struct Entry {
     /// The name that its records have.
     pub(super) name: String,
     pub(super) place: Place,
+    /// Places that were passed last, in their order.
+    #[serde(default)]
+    pub(super) passed: Vec<Passed>,
     /// Since when it is gone, in milliseconds since 1970.
     #[serde(default)]
     pub(super) gone_since_ms: Option<i64>,

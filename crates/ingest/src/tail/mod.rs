@@ -208,6 +208,7 @@ struct Followed {
     /// writer wrote stays together and in order.
     name: String,
     place: Place,
+    passed: Vec<place::Passed>,
     kind: Kind,
     open: Option<File>,
     size: u64,
@@ -530,7 +531,7 @@ impl Tail {
             let mut file = Followed::new(id, source, path, &metadata, moment);
             if let Some(entry) = self.gone.remove(&id) {
                 file.is_renamed = entry.name != file.name;
-                (file.name, file.place) = (entry.name, entry.place);
+                (file.name, file.place, file.passed) = (entry.name, entry.place, entry.passed);
             } else if let Some(old) = by_path.get(&file.path).copied() {
                 let same = self.gone.get(&old).filter(|entry| {
                     let place = &entry.place;
@@ -542,7 +543,7 @@ impl Tail {
                 if same.is_some()
                     && let Some(entry) = self.gone.remove(&old)
                 {
-                    (file.name, file.place) = (entry.name, entry.place);
+                    (file.name, file.place, file.passed) = (entry.name, entry.place, entry.passed);
                 }
             } else if is_end {
                 match place_at_end(&file.path, metadata.len()) {
@@ -765,8 +766,11 @@ impl Tail {
     fn origin(&mut self, file: &Followed, head: &[u8], moment: Moment) -> io::Result<Origin> {
         let Some(open) = &file.open else { return Ok(Origin::New) };
         for (index, entry) in self.overwritten.iter().enumerate() {
-            if is_rotation_of(&entry.path, &file.path) && entry.place.is_in(open)? {
-                return Ok(Origin::Copy(self.overwritten.remove(index).place));
+            if is_rotation_of(&entry.path, &file.path)
+                && let Some(place) = entry.place.in_copy(&entry.passed, open)?
+            {
+                self.overwritten.remove(index);
+                return Ok(Origin::Copy(place));
             }
         }
         // It may not be emptied yet.
@@ -832,6 +836,7 @@ impl Tail {
                 self.whole = None;
             }
         }
+        file.passed.clear();
         file.name = file.path.to_string_lossy().into_owned();
         (file.place, file.kind) = (Place::default(), Kind::Unknown);
         (file.is_renamed, file.size_max) = (false, file.size);
@@ -955,6 +960,12 @@ impl Tail {
         };
         if taken > 0 {
             self.undo.push((key, before));
+            if before.position > 0 && !before.is_skipping {
+                if file.passed.len() >= place::PASSED_MAX {
+                    file.passed.remove(0);
+                }
+                file.passed.push(before.passed());
+            }
             file.place.advance(buffer.get(..length).unwrap_or_default(), taken);
             file.last_read = Some(moment.time);
             self.is_dirty = true;
@@ -1193,6 +1204,7 @@ impl Followed {
             name: path.to_string_lossy().into_owned(),
             path,
             place: Place::default(),
+            passed: Vec::new(),
             kind: Kind::Unknown,
             open: None,
             size: found.len(),
@@ -1236,6 +1248,7 @@ impl Followed {
             path: self.path.clone(),
             name: self.name.clone(),
             place: self.place,
+            passed: self.passed.clone(),
             gone_since_ms: None,
             is_overwritten: false,
         }
@@ -1275,5 +1288,6 @@ fn is_rotation_of(original: &Path, path: &Path) -> bool {
             break;
         }
     }
-    original != path && !stem.is_empty() && name.starts_with(&stem)
+    let rest = name.strip_prefix(&stem).filter(|_| original != path && !stem.is_empty());
+    rest.is_some_and(|rest| rest.starts_with(['.', '-', '_']))
 }

@@ -49,6 +49,16 @@ pub(super) struct Place {
     pub(super) record_id: u64,
 }
 
+/// A place that was passed: enough to know a text by, together with its head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Passed {
+    position: u64,
+    before: Stamp,
+}
+
+/// How many passed places are kept of a file: about the last second of one that is written to.
+pub(super) const PASSED_MAX: usize = 8;
+
 impl Id {
     pub(super) fn of(found: &Metadata) -> Id {
         Id { device: found.dev(), inode: found.ino() }
@@ -94,6 +104,28 @@ impl Place {
         let before = self.position - self.before.bytes.min(self.position);
         Ok(Stamp::of_file(file, 0, self.head.bytes)? == self.head
             && Stamp::of_file(file, before, self.before.bytes)? == self.before)
+    }
+
+    /// Where to go on in a copy of the text that was read up to here; `None` if it is none.
+    ///
+    /// What was written after the copy was made and before the file was emptied is not in the copy.
+    /// We may have read it: the copy then ends before the place. It is known by an earlier one.
+    pub(super) fn in_copy(&self, passed: &[Passed], copy: &File) -> io::Result<Option<Place>> {
+        let size = copy.metadata()?.len();
+        if size >= self.position {
+            return Ok(self.is_in(copy)?.then_some(*self));
+        }
+        let earlier = passed.iter().rev().find(|passed| passed.position <= size);
+        let Some(&Passed { position, before }) = earlier else { return Ok(None) };
+        // What follows the earlier place was read as well if this is the copy, and is doubled. But
+        // it would be lost if it is not.
+        let place = Place { position, before, is_skipping: false, ..*self };
+        Ok(place.is_in(copy)?.then_some(place))
+    }
+
+    /// This place, as one that was passed.
+    pub(super) fn passed(&self) -> Passed {
+        Passed { position: self.position, before: self.before }
     }
 
     /// Goes on by `taken` bytes. `bytes` is what stands from [`Place::stamp_from`] on.
