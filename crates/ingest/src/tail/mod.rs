@@ -2,19 +2,19 @@
 //!
 //! One plain thread looks at the files (`stat`) again and again, and reads what is new. There is no
 //! inotify in it: that does not work on NFS, forgets under load, and needs a second look anyway.
-//! Looking costs two microseconds a file and poll.
+//! Looking at 2,000 quiet files costs about 2 % of a core.
 //!
-//! The idea is that nothing is kept of a file but a [`place`]: a position at which a record begins,
+//! The idea is that nothing is kept of a file but a place: a position at which a record begins,
 //! and hashes of what stands before it. A record is taken when it is complete; what is not is read
 //! again when there is more. So a half-written line needs no buffer, a crash loses nothing that was
 //! in one, and there is one number that says how far a file is.
 //!
 //! A place moves on once its records are durable, and the places go to disk about once a second
-//! ([`checkpoint`]). What was appended after that is found on the bus at the next start
-//! ([`appended`]) and not appended again: what is cut in the same way is on the bus once.
+//! (a checkpoint). What was appended after that is found on the bus at the next start and not
+//! appended again: what is cut in the same way is on the bus once.
 //!
-//! What it refuses to do: guess. Where it can't be known whether a text was read (a file that was
-//! overwritten by one that begins like it), it is read again. Doubled is better than lost.
+//! What it refuses to do: guess. Where a file may be a copy of one that was read and nothing proves
+//! it, it is read. Doubled is better than lost.
 
 mod appended;
 mod checkpoint;
