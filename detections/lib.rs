@@ -1,7 +1,7 @@
 //! The detections that come with Watchpost, compiled into the binary.
 //!
 //! The files beside this one are what a detection engineer edits: Sigma rules with their tests,
-//! hunts, pipelines. This crate only carries them, so that `watchpost demo` and `watchpost run`
+//! hunts, pipelines, sources. This crate only carries them, so that `watchpost demo` and `watchpost run`
 //! have them without anything installed; the crates that give them meaning never depend on it.
 
 /// A file of this folder, by its path within it.
@@ -28,6 +28,11 @@ pub fn rule_tests() -> impl Iterator<Item = File> {
 /// The hunts.
 pub fn hunts() -> impl Iterator<Item = File> {
     files("hunts/")
+}
+
+/// The sources: how records become events.
+pub fn sources() -> impl Iterator<Item = File> {
+    files("sources/")
 }
 
 fn files(folder: &'static str) -> impl Iterator<Item = File> {

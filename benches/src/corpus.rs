@@ -50,7 +50,7 @@ fn samples<'l>(
     lines: impl Iterator<Item = &'l str>,
     native: fn(&str, &Event) -> Option<Map<String, Value>>,
 ) -> Vec<Sample> {
-    let options = normalize::Options { keep_original: false };
+    let options = normalize::Options { keep_original: false, ..normalize::Options::default() };
     let mut normalizer = normalize::Normalizer::new(options);
     let mut sample = |raw: &str| {
         let mut event = None;

@@ -1,15 +1,15 @@
 //! How fast events become durable, and searchable, beside the fastest that does the same.
 //!
-//! `cargo bench -p benches --bench durable -- [append] [syslog] [pipeline]` runs the named sections,
+//! `cargo bench -p benches --bench durable -- [append] [ingest] [pipeline]` runs the named sections,
 //! or all. See `benches/README.md` for what is and is not included, and for the variables.
 
 #![expect(clippy::print_stdout, reason = "a benchmark's output is its purpose")]
 
 mod append;
+mod ingest;
 mod payload;
 mod pipeline;
 mod process;
-mod syslog;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ struct Setting {
 }
 
 fn main() -> Result<(), Fault> {
-    let known = ["append", "syslog", "pipeline"];
+    let known = ["append", "ingest", "pipeline"];
     // Cargo adds options of its own.
     let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
     if let Some(unknown) = wanted.iter().find(|name| !known.contains(&name.as_str())) {
@@ -62,7 +62,7 @@ fn main() -> Result<(), Fault> {
         println!("WATCHPOST_TEST_KAFKA names no broker, so without Kafka");
     }
     let sections: [(&str, Section); 3] =
-        [("append", append::run), ("syslog", syslog::run), ("pipeline", pipeline::run)];
+        [("append", append::run), ("ingest", ingest::run), ("pipeline", pipeline::run)];
     for (name, run) in sections {
         if is_wanted(name) {
             println!("\n{name}, load {}", load()?);

@@ -79,6 +79,27 @@ pub(crate) fn rfc5424_line(random: &mut Rng, bytes: usize) -> Vec<u8> {
     line.into_bytes()
 }
 
+/// A document of a log shipper of exactly so many bytes, with a newline as the last.
+pub(crate) fn document(random: &mut Rng, bytes: usize) -> Vec<u8> {
+    let mut text = format!(
+        r#"{{"@timestamp":"2026-08-05T12:{:02}:{:02}.{:03}Z","host":{{"name":"web{:03}.example.com"}},"log":{{"file":{{"path":"/var/log/app.log"}},"offset":{}}},"trace":{{"id":"{:016x}"}},"message":""#,
+        random.u8(..60),
+        random.u8(..60),
+        random.u16(..1000),
+        random.u16(..500),
+        random.u32(..),
+        random.u64(..),
+    );
+    let end = "\"}\n";
+    while text.len() < bytes - end.len() {
+        text += random.choice(WORDS).unwrap_or_default();
+        text.push(' ');
+    }
+    text.truncate(bytes - end.len());
+    text += end;
+    text.into_bytes()
+}
+
 /// A request to a web shop as an event of about 1 KB. One of a thousand climbs out of its folder,
 /// which a built-in rule finds.
 pub(crate) fn shop_event(random: &mut Rng, number: usize) -> String {

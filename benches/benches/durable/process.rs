@@ -125,6 +125,11 @@ impl Server {
         Ok(Server { process, url: format!("http://{host}"), token, agent })
     }
 
+    /// Who knows it may send.
+    pub(crate) fn token(&self) -> &str {
+        &self.token
+    }
+
     pub(crate) fn get(&self, path: &str) -> Result<String, Fault> {
         let response = self
             .agent

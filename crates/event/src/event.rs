@@ -278,6 +278,23 @@ impl Event {
         }
     }
 
+    /// Adds a value to a field: one value is the field's, more are an array, also if they are equal.
+    pub fn add<'v>(&mut self, path: &str, value: impl Into<Value<'v>>) {
+        let mut role = Role::Single;
+        for at in self.names.places(path) {
+            self.fields[at].role = Role::Element;
+            role = Role::Element;
+        }
+        self.push(path, value.into(), role);
+    }
+
+    /// Drops all fields but the first so many.
+    pub fn keep_first(&mut self, len: usize) {
+        if len < self.len() {
+            self.truncate(len);
+        }
+    }
+
     /// Takes a field away, with all that stands inside it if it is kept JSON.
     pub fn remove(&mut self, path: &str) {
         let mut kept = 0;

@@ -21,7 +21,8 @@ pub const PEER: &str = "peer";
 pub const DATASET: &str = "dataset";
 /// Header: the namespace. Missing: `default`.
 pub const NAMESPACE: &str = "namespace";
-/// Header: where in the peer the record stood: a line number, or a record id. A decimal number.
+/// Header: where in the peer the record stood: a line number, a record id, or, in a file that is
+/// followed, the byte it begins at. A decimal number.
 pub const POSITION: &str = "position";
 /// Header: the name of the sender, where it proved who it is. Missing: nobody was asked.
 pub const SENDER: &str = "sender";
@@ -121,7 +122,7 @@ pub struct RawRecord<'a> {
     pub dataset: &'a str,
     /// The namespace, never empty.
     pub namespace: &'a str,
-    /// Line number or record id within the peer, where there is one.
+    /// Line number, record id or byte within the peer, where there is one.
     pub position: Option<u64>,
     /// How the payload is written.
     pub encoding: Encoding,

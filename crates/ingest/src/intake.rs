@@ -11,7 +11,7 @@
 
 use std::fmt::Write;
 use std::future::pending;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, mpsc};
 use std::time::Duration;
 
 use bus::{Bus, BusError, RecordRef, Records, Topic};
@@ -197,6 +197,19 @@ impl Batch {
         self.room = None;
     }
 
+    /// Takes one record out, for whoever goes on without it.
+    pub(crate) fn remove(&mut self, index: usize) {
+        let mut kept = Records::new();
+        for (at, record) in self.records.iter().enumerate() {
+            if at == index {
+                self.payload_bytes -= record.value.len() as u64;
+            } else {
+                kept.push_record(record);
+            }
+        }
+        self.records = kept;
+    }
+
     /// The records, for an append by the caller's own hand.
     pub fn records_mut(&mut self) -> &mut Records {
         &mut self.records
@@ -302,6 +315,55 @@ impl Intake {
         result
     }
 
+    /// As [`Intake::append`] with [`WhenFull::Wait`], for a thread of its own outside of async code.
+    /// `is_stopped` is asked while it waits, so that a full bus does not hold up a stop.
+    ///
+    /// # Errors
+    /// What the bus says. After a stop, why it was waiting. The batch is then as it was.
+    pub fn append_blocking(
+        &self,
+        batch: &mut Batch,
+        listener: &str,
+        is_stopped: &dyn Fn() -> bool,
+    ) -> Result<(), BusError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let started = Instant::now();
+        let count = batch.len() as u64;
+        let mut pause = RETRY_WAIT;
+        let mut has_warned = false;
+        loop {
+            let tried = self
+                .reserve(batch, batch.bytes_len())
+                .and_then(|()| self.try_append_blocking(batch));
+            match tried {
+                Ok(()) => break,
+                Err(error) if !error.is_transient() || is_stopped() => return Err(error),
+                Err(BusError::Full { .. } | BusError::Behind { .. }) => {}
+                Err(error) => {
+                    if !std::mem::replace(&mut has_warned, true) {
+                        tracing::error!(%error, listener, "waiting for the bus, nothing is read");
+                    }
+                }
+            }
+            // While it waits others may have the room.
+            batch.room = None;
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(RETRY_WAIT_MAX);
+        }
+        metrics::RECORDS.with_label_values(&[listener]).inc_by(count);
+        metrics::BYTES.with_label_values(&[listener]).inc_by(batch.payload_bytes);
+        metrics::APPEND_SECONDS.observe(started.elapsed().as_secs_f64());
+        batch.clear();
+        Ok(())
+    }
+
+    /// The bus behind it, to read what was appended.
+    pub(crate) fn bus(&self) -> &dyn Bus {
+        &*self.0.bus
+    }
+
     /// Waits for room for the whole batch.
     async fn room(&self, batch: &mut Batch, deadline: Option<Instant>) -> Result<(), BusError> {
         if self.reserve(batch, batch.bytes_len()).is_ok() {
@@ -366,6 +428,25 @@ impl Intake {
             }),
         );
         let Ok((records, result)) = finished.await else { return Err(BusError::Closed) };
+        batch.records = records;
+        result
+    }
+
+    fn try_append_blocking(&self, batch: &mut Batch) -> Result<(), BusError> {
+        if let Some(why) = self.0.gate.closed() {
+            return Err(why);
+        }
+        let (done, finished) = mpsc::sync_channel(1);
+        let records = std::mem::take(&mut batch.records);
+        // Not `append`: that waits while the bus is full, and could not be stopped.
+        self.0.bus.append_async(
+            Topic::Raw,
+            records,
+            Box::new(move |records, result| {
+                done.send((records, result)).ok();
+            }),
+        );
+        let Ok((records, result)) = finished.recv() else { return Err(BusError::Closed) };
         batch.records = records;
         result
     }

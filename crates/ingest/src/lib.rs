@@ -5,7 +5,7 @@
 //! ([`stream`], which drives any [`protocol`]) and [`datagrams`]. They share one [`Intake`], which
 //! bounds what is in flight and tells when it is durable, the [`Senders`] who may send, and one
 //! [`tls`] identity. Readers of [`files`] are plain synchronous functions, for a scan without a bus
-//! and for [`import`].
+//! and for [`import`]; [`tail`] follows files as they are written, on a thread of its own.
 //!
 //! One splitter takes apart what holds several records (lines, JSON arrays, pretty-printed
 //! objects), for a request as for a file, piece by piece as the bytes arrive.
@@ -29,6 +29,7 @@ mod sender;
 mod split;
 pub mod stream;
 pub mod syslog;
+pub mod tail;
 
 pub use ::tls;
 pub use import::{ImportError, Imported, import};

@@ -6,7 +6,9 @@
 use std::sync::LazyLock;
 
 use prometheus::core::Collector;
-use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts};
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+};
 
 pub(crate) static RECORDS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     counters("watchpost_ingest_records_total", "Records taken in and made durable.", &["listener"])
@@ -94,6 +96,42 @@ pub(crate) static IN_FLIGHT_BYTES: LazyLock<IntGauge> = LazyLock::new(|| {
         .expect("the name is valid"),
     )
 });
+pub(crate) static FILES_FOLLOWED: LazyLock<IntGauge> =
+    LazyLock::new(|| gauge("watchpost_files_followed", "Files that are followed."));
+
+pub(crate) static FILES_OPEN: LazyLock<IntGauge> =
+    LazyLock::new(|| gauge("watchpost_files_open", "Followed files that are held open."));
+
+pub(crate) static FILES_LAG_BYTES: LazyLock<IntGauge> = LazyLock::new(|| {
+    gauge("watchpost_files_lag_bytes", "Bytes of followed files that are not durable yet.")
+});
+
+pub(crate) static FILES_TRUNCATED: LazyLock<IntCounter> = LazyLock::new(|| {
+    counter("watchpost_files_truncated_total", "Followed files that were emptied or overwritten.")
+});
+
+pub(crate) static FILES_TRUNCATED_UNREAD_BYTES: LazyLock<IntCounter> = LazyLock::new(|| {
+    counter(
+        "watchpost_files_truncated_unread_bytes_total",
+        "Bytes known to be unread when a followed file was emptied or overwritten; lost unless a copy of it is followed.",
+    )
+});
+
+pub(crate) static FILES_RECOVERED: LazyLock<IntCounter> = LazyLock::new(|| {
+    counter(
+        "watchpost_files_recovered_records_total",
+        "Records found on the bus after a crash and not appended again.",
+    )
+});
+
+pub(crate) static FILES_ERRORS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    counters(
+        "watchpost_files_errors_total",
+        "What went wrong with followed files, by reason (open, read, lookup, limit, damaged, checkpoint).",
+        &["reason"],
+    )
+});
+
 pub(crate) static APPEND_SECONDS: LazyLock<Histogram> = LazyLock::new(|| {
     // 0.2 ms to 13 s: from a sync on a fast disk to one that is in trouble.
     let buckets = vec![
@@ -105,6 +143,14 @@ pub(crate) static APPEND_SECONDS: LazyLock<Histogram> = LazyLock::new(|| {
     );
     register(Histogram::with_opts(options.buckets(buckets)).expect("the name is valid"))
 });
+
+fn gauge(name: &str, help: &str) -> IntGauge {
+    register(IntGauge::new(name, help).expect("the name is valid"))
+}
+
+fn counter(name: &str, help: &str) -> IntCounter {
+    register(IntCounter::new(name, help).expect("the name is valid"))
+}
 
 fn counters(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
     register(IntCounterVec::new(Opts::new(name, help), labels).expect("the name is valid"))

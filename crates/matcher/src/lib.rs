@@ -30,6 +30,7 @@ mod needles;
 mod nodes;
 pub mod plain;
 mod plan;
+mod prepared;
 mod program;
 pub mod regex;
 mod report;
@@ -56,6 +57,7 @@ use witness::{Chooser, Lack, Trigger, TriggerId, Witness};
 
 pub use explain::{Explanation, Part, Seen, explain, matched};
 pub use nodes::DEPTH_MAX;
+pub use prepared::Prepared;
 pub use report::{Costly, Report};
 pub use run::Scratch;
 

@@ -5,17 +5,21 @@
 //! name it as its dataset, and the name of any Linux program is a service.
 
 use event::Logsource;
+use mapping::Mappings;
 
 use crate::{cloudtrail, json, linux, syslog, web, windows};
 
 /// The classes, each once.
-pub fn classes() -> Vec<Logsource<'static>> {
-    let mut classes: Vec<Logsource<'static>> = windows::classes()
+pub fn classes(mappings: &Mappings) -> Vec<Logsource<'_>> {
+    let own = windows::classes()
         .chain(linux::classes())
         .chain(web::classes())
         .chain(json::classes())
-        .chain([cloudtrail::CLASS, syslog::CISCO])
-        .collect();
+        .chain([cloudtrail::CLASS, syslog::CISCO]);
+    let mut classes = mappings.classes();
+    for class in own {
+        classes.push(class);
+    }
     classes.sort_by_key(|class| (class.product, class.category, class.service));
     classes.dedup();
     classes
@@ -39,7 +43,8 @@ mod tests {
 
     #[test]
     fn what_is_decoded_is_among_them() {
-        let known = classes();
+        let mappings = mapping::Mappings::default();
+        let known = classes(&mappings);
         let check = |payload: &str, dataset: &str, expected: Logsource<'_>| {
             let raw = RawRecord { dataset, ..RawRecord::new(payload.as_bytes(), Timestamp::EPOCH) };
             let mut seen = Event::new();
@@ -91,7 +96,8 @@ mod tests {
 
     #[test]
     fn ecs_documents_have_theirs() {
-        let known = classes();
+        let mappings = mapping::Mappings::default();
+        let known = classes(&mappings);
         assert!(known.contains(&class("macos", "process_creation", "")));
         assert!(known.contains(&class("windows", "dns_query", "")));
         assert!(!known.contains(&class("okta", "", "okta")));

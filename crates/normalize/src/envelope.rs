@@ -293,7 +293,7 @@ pub(crate) mod tests {
         let received = Timestamp::parse_rfc3339("2026-11-24T12:00:00Z").unwrap();
         let raw = RawRecord { encoding, dataset, ..RawRecord::new(payload.as_bytes(), received) };
         let mut events = Vec::new();
-        Normalizer::new(Options { keep_original: false })
+        Normalizer::new(Options { keep_original: false, ..Options::default() })
             .normalize(&raw, None, &mut |event| events.push(event.clone()))
             .unwrap();
         assert_eq!(events.len(), 1);

@@ -18,6 +18,7 @@ mod envelope;
 mod json;
 mod line;
 mod linux;
+mod mapped;
 mod stage;
 mod syslog;
 mod web;
@@ -27,10 +28,15 @@ mod windows_tables;
 pub use classes::classes;
 pub use stage::NormalizeStage;
 
+use std::sync::Arc;
+
 use event::raw::Encoding;
 use event::{Event, EventId, ParseError, RawRecord, Timestamp};
 
+use mapping::Mappings;
+
 use crate::envelope::Record;
+use crate::mapped::Mapper;
 
 /// The ECS version that we write.
 pub const ECS_VERSION: &str = "9.0.0";
@@ -56,11 +62,13 @@ pub struct Options {
     /// Whether `event.original` keeps the payload. Without it, a field that a mapping misreads is
     /// lost.
     pub keep_original: bool,
+    /// The sources that files describe. None by default.
+    pub mappings: Arc<Mappings>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { keep_original: true }
+        Options { keep_original: true, mappings: Arc::default() }
     }
 }
 
@@ -79,6 +87,7 @@ pub enum Rejected {
 #[derive(Debug, Default)]
 pub struct Normalizer {
     options: Options,
+    mapper: Mapper,
     /// The payload as it came, flattened.
     source: Event,
     /// What stands around the payload in its envelope.
@@ -101,7 +110,8 @@ enum Decoded {
 impl Normalizer {
     /// A normalizer with these options.
     pub fn new(options: Options) -> Self {
-        Normalizer { options, ..Normalizer::default() }
+        let mapper = Mapper::new(Arc::clone(&options.mappings));
+        Normalizer { options, mapper, ..Normalizer::default() }
     }
 
     /// Makes the events of one record, in their order, and hands each to `sink`. `id` is the place
@@ -204,7 +214,8 @@ impl Normalizer {
                 }
             }
             Record::Program(program, text) => {
-                syslog::decode_body(&program, text.trim_end(), dataset, &mut self.out);
+                let text = text.trim_end();
+                syslog::decode_body(&program, text, dataset, &mut self.mapper, &mut self.out);
             }
             Record::Nothing => json::dataset_class(named).stamp(&mut self.out),
         }
@@ -221,7 +232,8 @@ impl Normalizer {
     fn decode_journal(&mut self, raw: &RawRecord<'_>, payload: &str) -> Option<String> {
         match envelope::journal::read(payload, &mut self.source) {
             Ok(()) => {
-                envelope::journal::decode(&self.source, raw.dataset, &mut self.out);
+                let Normalizer { source, mapper, out, .. } = self;
+                envelope::journal::decode(source, raw.dataset, mapper, out);
                 None
             }
             Err(problem) => Some(problem),
@@ -247,27 +259,27 @@ impl Normalizer {
                 Err(error) => Some(error.to_string()),
             };
         }
-        if web::decode(text, named, &mut self.out) == Decoded::Yes
-            || web::decode_error(text, &mut self.out) == Decoded::Yes
-            || syslog::decode(text, raw, &mut self.out) == Decoded::Yes
-        {
+        if line::read(text, named, raw, &mut self.mapper, &mut self.out) == Decoded::Yes {
             return None;
         }
         Some("the text is in no form that is known".into())
     }
 
     fn decode_json(&mut self, raw: &RawRecord<'_>, named: &str) {
-        let Normalizer { source, line, out, .. } = self;
+        let Normalizer { source, line, mapper, out, .. } = self;
         if windows::decode(source, out) == Decoded::Yes
+            || mapper.document(named, source, out) == Decoded::Yes
             || cloudtrail::decode(source, out) == Decoded::Yes
         {
             return;
         }
         let ecs = json::is_ecs(source);
-        if !ecs && envelope::journal::decode_document(source, raw.dataset, out) == Decoded::Yes {
+        if !ecs
+            && envelope::journal::decode_document(source, raw.dataset, mapper, out) == Decoded::Yes
+        {
             return;
         }
-        let has_line = line::decode(source, raw, named, line) == Decoded::Yes;
+        let has_line = line::decode(source, raw, named, mapper, line) == Decoded::Yes;
         json::decode(source, ecs || has_line, named, out);
         if has_line {
             line::merge(source, line, out);
@@ -401,7 +413,7 @@ mod tests {
         let received = Timestamp::parse_rfc3339("2026-11-24T12:00:00Z").unwrap();
         let raw = RawRecord { dataset, ..RawRecord::new(payload.as_bytes(), received) };
         let mut lines = Vec::new();
-        Normalizer::new(Options { keep_original: false })
+        Normalizer::new(Options { keep_original: false, ..Options::default() })
             .normalize(&raw, None, &mut |event| {
                 let mut event = event.clone();
                 for same in ["ecs.version", "data_stream.namespace", "event.ingested", "event.kind"]

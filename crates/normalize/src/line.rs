@@ -9,6 +9,7 @@
 use event::logsource::{CATEGORY, PRODUCT, SERVICE};
 use event::{Event, RawRecord};
 
+use crate::mapped::Mapper;
 use crate::{Decoded, cloudtrail, default, json, syslog, web, windows};
 
 /// Where a document may have a line, most telling first.
@@ -29,6 +30,7 @@ pub(crate) fn decode(
     source: &Event,
     raw: &RawRecord<'_>,
     named: &str,
+    mapper: &mut Mapper,
     line: &mut Event,
 ) -> Decoded {
     if ["event.action", "event.category"].iter().any(|path| source.get(path).is_some()) {
@@ -45,13 +47,10 @@ pub(crate) fn decode(
     };
     let text = text.trim();
     if text.starts_with('{') {
-        return document(text, dataset, line);
+        return document(text, dataset, mapper, line);
     }
     let raw = RawRecord { dataset: stated, ..*raw };
-    if web::decode(text, dataset, line) == Decoded::Yes
-        || web::decode_error(text, line) == Decoded::Yes
-        || syslog::decode(text, &raw, line) == Decoded::Yes
-    {
+    if read(text, dataset, &raw, mapper, line) == Decoded::Yes {
         time_of_line(source, text, line);
         if !dataset.is_empty() {
             default(line, "event.dataset", dataset);
@@ -66,19 +65,38 @@ pub(crate) fn decode(
                 line.set("process.pid", pid);
             }
         }
-        syslog::decode_body(program, text, stated, line);
+        syslog::decode_body(program, text, stated, mapper, line);
         return Decoded::Yes;
     }
     Decoded::No
 }
 
+/// Reads a line of text. `named` is what its source is called.
+pub(crate) fn read(
+    text: &str,
+    named: &str,
+    raw: &RawRecord<'_>,
+    mapper: &mut Mapper,
+    out: &mut Event,
+) -> Decoded {
+    // What begins like a message is looked at without its header.
+    if !syslog::begins_message(text) && mapper.line(named, "", text, out) == Decoded::Yes
+        || web::decode(text, named, out) == Decoded::Yes
+        || web::decode_error(text, out) == Decoded::Yes
+    {
+        return Decoded::Yes;
+    }
+    syslog::decode(text, raw, mapper, out)
+}
+
 /// A document that an application wrote as its line. Only one that is known is taken out.
-fn document(text: &str, dataset: &str, line: &mut Event) -> Decoded {
+fn document(text: &str, dataset: &str, mapper: &mut Mapper, line: &mut Event) -> Decoded {
     let mut source = Event::new();
     if source.parse_json(text.as_bytes()).is_err() {
         return Decoded::No;
     }
     if windows::decode(&source, line) == Decoded::Yes
+        || mapper.document(dataset, &source, line) == Decoded::Yes
         || cloudtrail::decode(&source, line) == Decoded::Yes
     {
         return Decoded::Yes;

@@ -9,6 +9,7 @@ use event::raw::Encoding;
 use event::{Event, Logsource, RawRecord, Timestamp};
 use jiff::civil;
 
+use crate::mapped::Mapper;
 use crate::{Decoded, linux, web};
 
 /// The longest name of a program. RFC 5424 allows 48 bytes; what is longer is message text.
@@ -31,7 +32,12 @@ struct Message<'a> {
 }
 
 /// Reads a message.
-pub(crate) fn decode(text: &str, raw: &RawRecord<'_>, out: &mut Event) -> Decoded {
+pub(crate) fn decode(
+    text: &str,
+    raw: &RawRecord<'_>,
+    mapper: &mut Mapper,
+    out: &mut Event,
+) -> Decoded {
     // Some senders end a message with NUL, or put a byte-order mark before it.
     let text = text.trim_start_matches('\u{feff}').trim_end_matches(['\0', '\n', '\r']);
     if linux::audit(text, out) == Decoded::Yes {
@@ -43,14 +49,28 @@ pub(crate) fn decode(text: &str, raw: &RawRecord<'_>, out: &mut Event) -> Decode
         return Decoded::No;
     }
     write(&message, out);
-    decode_body(message.program.unwrap_or_default(), message.text, raw.dataset, out);
+    decode_body(message.program.unwrap_or_default(), message.text, raw.dataset, mapper, out);
     Decoded::Yes
 }
 
 /// What a program's message says: all that is left of one when its header was taken off. `out` has
 /// the header already.
-pub(crate) fn decode_body(program: &str, text: &str, dataset: &str, out: &mut Event) {
+pub(crate) fn decode_body(
+    program: &str,
+    text: &str,
+    dataset: &str,
+    mapper: &mut Mapper,
+    out: &mut Event,
+) {
     out.set("message", text);
+    let read = match program.strip_prefix('%') {
+        // A Cisco mnemonic (`%ASA-6-302013`) is part of what is said.
+        Some(_) => mapper.line(dataset, "", &format!("{program}: {text}"), out),
+        None => mapper.line(dataset, program, text.trim_start_matches([':', ' ']), out),
+    };
+    if read == Decoded::Yes || read_json(text, dataset, mapper, out) == Decoded::Yes {
+        return;
+    }
     match program {
         "nginx" | "httpd" | "apache2" | "apache" => {
             let of = if program == "nginx" { "nginx.access" } else { "apache.access" };
@@ -64,6 +84,18 @@ pub(crate) fn decode_body(program: &str, text: &str, dataset: &str, out: &mut Ev
             if linux::audit(text.strip_prefix("audit: ").unwrap_or(text), out) == Decoded::Yes => {}
         _ => classify(program, text, dataset, out),
     }
+}
+
+/// Reads a JSON document that a program wrote as its message, if it is of a source that is known.
+fn read_json(text: &str, dataset: &str, mapper: &mut Mapper, out: &mut Event) -> Decoded {
+    let text = text.trim();
+    // Some collectors mark what follows as JSON.
+    let text = text.strip_prefix("@cee:").map_or(text, str::trim_start);
+    let mut document = Event::new();
+    if !text.starts_with('{') || document.parse_json(text.as_bytes()).is_err() {
+        return Decoded::No;
+    }
+    mapper.document(dataset, &document, out)
 }
 
 /// Whether a text begins as messages do, with a priority or a time.

@@ -63,7 +63,8 @@ struct Figures {
 impl Figures {
     fn of(path: &Path, dataset: &str, lines_max: usize) -> Figures {
         let mut figures = Figures::default();
-        let mut normalizer = Normalizer::new(Options { keep_original: false });
+        let mut normalizer =
+            Normalizer::new(Options { keep_original: false, ..Options::default() });
         for_each_line(path, lines_max, &mut |line| {
             let raw = RawRecord { dataset, ..RawRecord::new(line, received()) };
             normalizer

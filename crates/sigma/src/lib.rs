@@ -45,7 +45,7 @@ pub use lint::{LintOptions, lint};
 pub use load::{FILES_MAX, FOLDER_DEPTH_MAX, Loaded, list_files, load, read_file};
 pub use modifier::Modifier;
 pub use pcre::REGEX_BYTES_MAX;
-pub use resolve::{CHOICE_SELECTIONS_MAX, EXPR_NODES_MAX, resolve};
+pub use resolve::{CHOICE_SELECTIONS_MAX, EXPR_NODES_MAX, resolve, selection};
 pub use rule::{
     Body, Item, Level, Logsource, Related, Rule, Selection, Status, Tag, Value, ValueKind,
 };

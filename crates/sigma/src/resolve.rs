@@ -6,10 +6,11 @@
 //! specification lets each make a query of its own, and to match one of them is to match the rule.
 
 use crate::condition::Condition;
-use crate::diagnostic::{Code, Diagnostic, Span};
+use crate::diagnostic::{Code, Diagnostic, Faults, Span};
 use crate::expr::Expr;
 use crate::rule::{Body, Rule};
 use crate::values;
+use crate::yaml::Node;
 
 /// The most nodes of a resolved rule. The largest public rule has 4,434.
 pub const EXPR_NODES_MAX: usize = 200_000;
@@ -31,6 +32,29 @@ pub fn resolve(rule: &Rule) -> Result<Expr, Diagnostic> {
                 .with_help("pipelines dropped all of its fields")
                 .in_file(&rule.file))
         }
+    }
+}
+
+/// What one selection asks of an event: a map of fields and values, or a list of such maps. For files
+/// that are no rules and speak of events in Sigma's words. `key` is where its name stands.
+///
+/// # Errors
+/// All that is wrong with it.
+pub fn selection(node: &Node, key: Span, file: &str) -> Result<Expr, Vec<Diagnostic>> {
+    let mut faults = Faults::new(file);
+    let body = crate::reader::selection_body(node, key, &mut faults);
+    let mut budget = Budget { left: EXPR_NODES_MAX, span: key };
+    let expr = match body.map(|body| body_expr(&body, &mut budget)) {
+        Some(Ok(expr)) => expr,
+        Some(Err(fault)) => {
+            faults.push(fault);
+            None
+        }
+        None => None,
+    };
+    match expr {
+        Some(expr) if faults.errors() == 0 => Ok(expr),
+        _ => Err(faults.into_list()),
     }
 }
 

@@ -41,7 +41,7 @@ fn run(book: &RuleBook, events: impl Iterator<Item = SimEvent>) -> Run {
         Definition::new(&entry.correlation, entry.reference.clone()).expect("it runs")
     });
     let correlations = Correlations::new(definitions);
-    let mut normalizer = Normalizer::new(Options { keep_original: false });
+    let mut normalizer = Normalizer::new(Options { keep_original: false, ..Options::default() });
     let mut scratch = book.scratch();
     let mut matches = Vec::new();
     let mut run = Run { alerts: Vec::new(), events: 0, unparsed: Vec::new() };

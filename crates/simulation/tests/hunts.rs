@@ -21,7 +21,7 @@ fn verdicts(settings: Settings) -> Vec<(String, Verdict)> {
     let index =
         Index::open(folder.path(), indexing::Options { threads: 1, ..Default::default() }).unwrap();
     let mut writer = index.writer("log").unwrap();
-    let mut normalizer = Normalizer::new(Options { keep_original: true });
+    let mut normalizer = Normalizer::new(Options { keep_original: true, ..Options::default() });
     let simulation = Simulation::new(Settings { start: start(), ..settings });
     for (offset, event) in (0..).zip(simulation.take_while(|event| event.time < end)) {
         let raw = RawRecord {

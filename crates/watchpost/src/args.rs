@@ -116,6 +116,26 @@ pub(crate) enum SourcesCommand {
         #[arg(long, value_enum, default_value_t = Format::Table)]
         format: Format,
     },
+    /// Run the tests beside source files (NAME.test.json beside NAME.yml): an input and the event
+    /// that it must become; shows what differs
+    Test {
+        /// Source files or folders; the built-in ones take part too
+        #[arg(required = true, value_name = "PATH")]
+        paths: Vec<PathBuf>,
+        /// Write the events that came out into the tests, to be looked through
+        #[arg(long)]
+        update: bool,
+    },
+    /// The log files that a running server follows: how far each is read, and why one can't be;
+    /// fails if some can't
+    Files {
+        /// Where it runs; the token is taken from WATCHPOST_TOKEN
+        #[arg(long, value_name = "URL", default_value = "127.0.0.1:8480")]
+        server: String,
+        /// How it is written
+        #[arg(long, value_enum, default_value_t = Format::Table)]
+        format: Format,
+    },
 }
 
 #[derive(Debug, clap::Args)]

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use ingest::SenderSettings;
+use ingest::tail::FileSettings;
 use serde::Deserialize;
 
 use crate::address::{Address, Addresses};
@@ -49,6 +50,8 @@ pub(crate) struct Config {
     pub(crate) lumberjack: Lumberjack,
     /// Graylog's format.
     pub(crate) gelf: Gelf,
+    /// Log files of this machine, as many tables as there are kinds.
+    pub(crate) files: Vec<FileSettings>,
     /// Rules and pipelines.
     pub(crate) rules: Rules,
     /// The bus.
@@ -126,6 +129,8 @@ impl Default for IngestSettings {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct SourceSettings {
+    /// Files and folders of sources of your own, beside the built-in ones.
+    pub(crate) paths: Vec<PathBuf>,
     /// How long a source that sends steadily may send nothing; 0 to watch none.
     pub(crate) silent_after_seconds: u64,
     /// How many times more or less than usual a source may send; 0 for any.
@@ -134,7 +139,7 @@ pub(crate) struct SourceSettings {
 
 impl Default for SourceSettings {
     fn default() -> Self {
-        SourceSettings { silent_after_seconds: 3600, volume_factor: 10 }
+        SourceSettings { paths: Vec::new(), silent_after_seconds: 3600, volume_factor: 10 }
     }
 }
 
@@ -493,6 +498,22 @@ mod tests {
     #[test]
     fn everything_has_a_default() {
         assert_eq!(load("", &[]).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn the_file_to_start_from_says_the_defaults() {
+        let text = include_str!("../../../deploy/watchpost.toml");
+        assert_eq!(load(text, &[]).unwrap(), Config::default());
+        // What is commented out is right too.
+        let start = text.find("# [[files]]").unwrap();
+        let files: String = text[start..]
+            .lines()
+            .map_while(|line| line.strip_prefix("# "))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let config = load(&files, &[]).unwrap();
+        let paths = config.files[0].paths.clone();
+        assert_eq!(config.files, [super::FileSettings { paths, ..super::FileSettings::default() }]);
     }
 
     #[test]

@@ -16,15 +16,18 @@ use bus::{Bus, BusError, Shutdown, Stage, StageHandle, StageOptions, Topic};
 use correlation::{CorrelationStage, Correlations};
 use detection::{DetectionStage, Rules, Watcher};
 use indexing::{Index, IndexError, IndexStage};
-use ingest::SenderError;
+use ingest::tail::TailError;
+use ingest::{Intake, SenderError};
 use normalize::NormalizeStage;
 use tls::TlsError;
 
 use crate::address::Address;
 use crate::config::{Config, ConfigError};
+use crate::followed_files::FollowedFiles;
 use crate::hold_back::{self, Bounds, Reader};
 use crate::ledger_watch::{self, LedgerProblem};
 use crate::listeners::{Doors, Listeners};
+use crate::mappings;
 use crate::open_bus::{self, OpenBus};
 use crate::rules::{RuleWatcher, definitions, rule_sources};
 use crate::secret::{TOKEN_BYTES, secret};
@@ -146,6 +149,12 @@ pub(crate) enum EngineError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The files that are followed.
+    #[error(transparent)]
+    Tail(#[from] TailError),
+    /// Source files.
+    #[error("source files have faults (`watchpost sources test` tells them too):\n{0}")]
+    Sources(String),
     /// The bus.
     #[error(transparent)]
     Bus(#[from] BusError),
@@ -181,7 +190,9 @@ pub(crate) struct Engine {
     token: web::Token,
     workers: Arc<Mutex<Vec<Worker>>>,
     shutdown: Shutdown,
+    intake: Intake,
     listeners: Option<Listeners>,
+    files: FollowedFiles,
     /// The threads that watch it.
     watching: Vec<std::thread::JoinHandle<()>>,
     ledger: LedgerProblem,
@@ -209,6 +220,9 @@ impl Engine {
         let token = web::Token::new(&secret(&folder.join("token"), TOKEN_BYTES)?);
         let (watcher, rules) = Watcher::start(rule_sources(config));
         let correlations = Correlations::new(definitions(&rules.current()));
+        let intake = Intake::new(Arc::clone(&bus), ingest::IntakeLimits::default());
+        let followed = if has(Part::Ingest) { config.files.as_slice() } else { &[] };
+        let files = FollowedFiles::open(followed, &folder.join("files.json"), &intake)?;
         let mut engine = Engine {
             bus,
             index,
@@ -217,15 +231,19 @@ impl Engine {
             token,
             workers: Arc::default(),
             shutdown: Shutdown::new(),
+            intake,
             listeners: None,
+            files,
             watching: Vec::new(),
             ledger: LedgerProblem::default(),
             _watcher: None,
         };
         if let Some(doors) = doors {
-            let open = Listeners::open(config, doors, &parts, &engine.bus, engine.state())?;
+            let intake = engine.intake.clone();
+            let open = Listeners::open(config, doors, &parts, intake, engine.state())?;
             engine.listeners = Some(open);
         }
+        engine.files.start().map_err(io("start a thread for", Path::new("files")))?;
         engine.watch(config, &parts)?;
         // Two workers of the stages that cost most, where there are cores and partitions for them.
         let wide = std::thread::available_parallelism()
@@ -242,13 +260,16 @@ impl Engine {
                 correlation::Settings::default(),
             )))?;
         }
+        let options = match has(Part::Normalize) {
+            true => normalize_options(config)?,
+            false => normalize::Options::default(),
+        };
         for _ in 0..wide {
             if has(Part::Detection) {
                 engine.spawn(Box::new(DetectionStage::new(engine.rules.clone())))?;
             }
             if has(Part::Normalize) {
-                let options = normalize::Options::default();
-                engine.spawn(Box::new(NormalizeStage::new(options, log_id.clone())))?;
+                engine.spawn(Box::new(NormalizeStage::new(options.clone(), log_id.clone())))?;
             }
         }
         if has(Part::Detection) && config.rules.reload_seconds > 0 {
@@ -284,8 +305,7 @@ impl Engine {
         if readers.is_empty() {
             return Ok(());
         }
-        let listeners = self.listeners.as_ref().filter(|_| takes_logs);
-        let gate = listeners.map(|listeners| listeners.gate.clone());
+        let gate = takes_logs.then(|| self.intake.gate());
         let bounds = Bounds {
             records_max: config.bus.unread_records_max,
             bytes_max: config.bus.unread_bytes_max.min(config.bus.topic_bytes_max / 2),
@@ -357,7 +377,7 @@ impl Engine {
         stopped(&self.workers)
     }
 
-    /// Ends everything in order: listeners first, then the stages, which commit what they have.
+    /// Ends everything in order: what takes logs first, then the stages, which commit what they have.
     ///
     /// # Errors
     /// When a stage had stopped before, or its last commit failed.
@@ -365,6 +385,7 @@ impl Engine {
         if let Some(listeners) = self.listeners.take() {
             listeners.close();
         }
+        self.files.close();
         self.shutdown.trigger();
         let workers = std::mem::take(&mut *lock(&self.workers));
         let mut failed = None;
@@ -387,11 +408,13 @@ impl Engine {
         let index = self.index.clone();
         let workers = Arc::clone(&self.workers);
         let ledger = self.ledger.clone();
+        let files = self.files.clone();
         let problems = move || {
             let mut problems: Vec<String> = ledger.get().into_iter().collect();
             if let Err(error) = bus.health() {
                 problems.push(error.to_string());
             }
+            problems.extend(files.problem());
             problems.extend(stopped(&workers).map(|stage| format!("the stage {stage} stopped")));
             problems.extend(index.problems().into_iter().map(|problem| {
                 format!("index partition {}: {}", problem.partition, problem.reason)
@@ -405,8 +428,23 @@ impl Engine {
             bus: Arc::clone(&self.bus),
             index_group: self.index_group.clone(),
             problems: Arc::new(problems),
+            files: {
+                let files = self.files.clone();
+                Arc::new(move || files.list())
+            },
         }
     }
+}
+
+/// How records become events. A source file with a fault stops the start: events that are mapped
+/// wrongly are not found by any rule.
+fn normalize_options(config: &Config) -> Result<normalize::Options, EngineError> {
+    let (mappings, faults) = mappings::load(&config.sources.paths);
+    if !faults.is_empty() {
+        let told: Vec<String> = faults.iter().map(|fault| fault.render(None)).collect();
+        return Err(EngineError::Sources(told.concat()));
+    }
+    Ok(normalize::Options { mappings: Arc::new(mappings), ..normalize::Options::default() })
 }
 
 fn stopped(workers: &Mutex<Vec<Worker>>) -> Option<&'static str> {

@@ -7,6 +7,8 @@ use event::{Event, RawRecord, Timestamp};
 use ingest::files::{self, File, Problem, ReadOptions};
 use normalize::{Normalizer, Options};
 
+use crate::mappings;
+
 /// An event of a file.
 pub(crate) struct Found<'e> {
     /// The event, normalised.
@@ -40,7 +42,7 @@ impl Reader {
     /// A reader; times that an event lacks are the time of this call.
     pub(crate) fn new() -> Reader {
         // The original is in the file.
-        let options = Options { keep_original: false };
+        let options = Options { keep_original: false, mappings: mappings::builtin() };
         Reader { normalizer: Normalizer::new(options), received: Timestamp::now() }
     }
 

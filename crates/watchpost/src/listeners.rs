@@ -6,10 +6,8 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use bus::Bus;
 use ingest::datagrams::{DatagramProtocol, Datagrams, GATHERED_BYTES_MAX};
 use ingest::fluent::{self, Fluent};
 use ingest::gelf::{self, GelfDatagram, GelfStream};
@@ -17,7 +15,7 @@ use ingest::lumberjack::{self, Lumberjack};
 use ingest::protocol::Protocol;
 use ingest::stream::{Setting, Stream, StreamLimits};
 use ingest::syslog::{self, Syslog, SyslogDatagram};
-use ingest::{Gate, Intake, LINE_BYTES_MAX, SenderSettings, Senders};
+use ingest::{Intake, LINE_BYTES_MAX, SenderSettings, Senders};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tls::{Security, Tls, TlsFiles};
 use tokio::net::TcpListener;
@@ -48,8 +46,6 @@ pub(crate) struct Listeners {
     pub(crate) has_pages: bool,
     /// What is taken where, by protocol.
     pub(crate) taking: Vec<(&'static str, Address)>,
-    /// Before all of them.
-    pub(crate) gate: Gate,
 }
 
 impl Listeners {
@@ -58,7 +54,7 @@ impl Listeners {
         config: &Config,
         doors: Doors,
         parts: &BTreeSet<Part>,
-        bus: &Arc<dyn Bus>,
+        intake: Intake,
         state: web::AppState,
     ) -> Result<Listeners, EngineError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -71,8 +67,6 @@ impl Listeners {
         // whoever connects.
         let connections_max = raise_files_max() / 4;
         let (stop, stopped) = watch::channel(false);
-        let intake = Intake::new(Arc::clone(bus), ingest::IntakeLimits::default());
-        let gate = intake.gate();
         let takes_logs = parts.contains(&Part::Ingest);
         let input = if takes_logs { KafkaInput::open(config)? } else { None };
         let Doors { web: door, tls, senders, doors } = doors;
@@ -152,7 +146,7 @@ impl Listeners {
             rim.tasks.push(runtime.spawn_blocking(move || input.run(&intake, stopped, &handle)));
         }
         let has_pages = parts.contains(&Part::Web);
-        Ok(Listeners { runtime, stop, tasks: rim.tasks, address, has_pages, taking, gate })
+        Ok(Listeners { runtime, stop, tasks: rim.tasks, address, has_pages, taking })
     }
 
     /// Takes nothing new, lets what runs end within [`GRACE`], then cuts it.

@@ -17,7 +17,7 @@ use sigma::{Code, Diagnostic, Span};
 
 use crate::commands::{Outcome, checked, rules};
 use crate::rules::definitions;
-use crate::style;
+use crate::{mappings, style};
 
 /// The ending of a file of tests.
 const TEST_ENDING: &str = ".test.yml";
@@ -361,7 +361,8 @@ fn run_case(book: &RuleBook, target: &Target<'_>, case: &Case) -> Option<String>
 
 /// The events of a case, normalised, in the order written.
 fn events(book: &RuleBook, target: &Target<'_>, case: &Case) -> Result<Vec<Event>, String> {
-    let mut normalizer = Normalizer::new(Options::default());
+    let mut normalizer =
+        Normalizer::new(Options { mappings: mappings::builtin(), ..Options::default() });
     let mut events = Vec::new();
     for given in &case.events {
         match given {

@@ -307,7 +307,7 @@ mod tests {
     use super::*;
 
     fn watch() -> Watch {
-        let settings = SourceSettings { silent_after_seconds: 3600, volume_factor: 10 };
+        let settings = SourceSettings::default();
         Watch { settings, ..Watch::default() }
     }
 
@@ -368,7 +368,7 @@ mod tests {
     fn the_past_outlives_a_restart_but_not_another_span() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join(FILE);
-        let settings = SourceSettings { silent_after_seconds: 3600, volume_factor: 10 };
+        let settings = SourceSettings::default();
         let (mut watch, mut total) = (Watch::load(settings.clone(), &file), 0);
         pass(&mut watch, &mut total, &[7; 20]);
         watch.save(&file);

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use bus::{Bus, Records, Topic};
+use bus::Bus;
 use common::{Server, TestBus, free_port, needed_in_ci};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
@@ -206,26 +206,155 @@ fn lumberjack_acknowledges_what_is_durable() {
     place.must_get_all("lumberjack", client);
 }
 
-/// Payloads that others put onto a topic of their own are read from there, all of them.
+#[test]
+fn opentelemetrys_sdk_delivers_over_http() {
+    otlp("opentelemetry.exporter.otlp.proto.http", &[]);
+}
+
+#[test]
+fn opentelemetrys_sdk_delivers_over_grpc() {
+    otlp("opentelemetry.exporter.otlp.proto.grpc", &["--grpc"]);
+}
+
+fn otlp(module: &str, how: &[&str]) {
+    let Some(python) = python(module) else { return };
+    let (url, settings) = shippers();
+    let place = Place::start(settings);
+    let token = place.server().token.clone();
+    let client = run_script(&python, "otlp.py", &[&[&url, &token, "10000"], how].concat());
+    place.must_get_all("otlp", client);
+}
+
+#[test]
+fn pushes_to_loki_are_answered_once_they_are_durable() {
+    let Some(python) = python("json") else { return };
+    for how in [&[][..], &["--json"]] {
+        let (url, settings) = shippers();
+        let place = Place::start(settings);
+        let token = place.server().token.clone();
+        let client = run_script(&python, "loki.py", &[&[&url, &token, "10000"], how].concat());
+        place.must_get_all("loki", client);
+    }
+}
+
+/// A journal of 10,000 entries, as a host has one.
+fn journal(folder: &Path) -> PathBuf {
+    let path = folder.join("host.journal");
+    let mut remote = Command::new("/lib/systemd/systemd-journal-remote")
+        .arg("-o")
+        .arg(&path)
+        .arg("-")
+        .stdin(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut entries = std::io::BufWriter::new(remote.stdin.take().unwrap());
+    for number in 0..EVENTS {
+        writeln!(
+            entries,
+            "__REALTIME_TIMESTAMP={}\n__MONOTONIC_TIMESTAMP={}\n_BOOT_ID=00112233445566778899aabbccddeeff\n_HOSTNAME=client\nSYSLOG_IDENTIFIER=app\nPRIORITY=6\nMESSAGE=event {number} of a service\n",
+            1_764_000_000_000_000 + number * 1000,
+            1 + number * 1000,
+        )
+        .unwrap();
+    }
+    drop(entries);
+    assert!(remote.wait().unwrap().success());
+    path
+}
+
+/// It ends when its request fails, and its service starts it again, as here.
+#[test]
+fn systemd_journal_upload_delivers_a_journal() {
+    let upload = "/lib/systemd/systemd-journal-upload";
+    if !is_there(upload) || !is_there("/lib/systemd/systemd-journal-remote") {
+        return;
+    }
+    let (url, settings) = shippers();
+    let mut place = Place::start(settings);
+    let folder = place.folder.path().to_owned();
+    let (from, state) = (journal(&folder), folder.join("upload.state"));
+    let url = url.replace("://", &format!("://journal:{}@", place.server().token));
+    let start = || {
+        let mut command = Command::new(upload);
+        command.arg(format!("--url={url}")).arg(format!("--save-state={}", state.display()));
+        command.arg(format!("--file={}", from.display())).spawn().unwrap()
+    };
+    let mut client = start();
+    place.kill_in_the_middle("journal");
+    let until = Instant::now() + CLIENT_MAX;
+    while !wait(&mut client) {
+        assert!(Instant::now() < until, "the client does not get through");
+        std::thread::sleep(Duration::from_millis(300));
+        client = start();
+    }
+    assert_eq!(place.numbers(EVENTS).len(), EVENTS);
+}
+
+/// A service writes, its log is rotated by renaming, and nothing is read twice or left out.
+#[test]
+fn a_followed_file_is_read_whole_and_once() {
+    let logs = tempfile::tempdir().unwrap();
+    let config = logs.path().join("watchpost.toml");
+    let text = format!("[[files]]\npaths = [\"{}/app.log*\"]\n", logs.path().display());
+    std::fs::write(&config, text).unwrap();
+    let mut place = Place::start(vec![("WATCHPOST_CONFIG", config.display().to_string())]);
+    let folder = logs.path().to_owned();
+    let writer = std::thread::spawn(move || {
+        for start in (0..EVENTS).step_by(500) {
+            let path = write_lines(&folder, start..start + 500);
+            if start % 2500 == 2000 {
+                std::fs::rename(path, folder.join(format!("app.log.{start}"))).unwrap();
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    });
+    place.kill_in_the_middle("file");
+    writer.join().unwrap();
+    assert_eq!(place.numbers(EVENTS).len(), EVENTS);
+    assert_eq!(place.server().documents("events").len(), EVENTS, "some are there twice");
+    let (status, files) = place.server().get("/api/v1/files");
+    assert_eq!(status, 200, "{files}");
+    let files: serde_json::Value = serde_json::from_str(&files).unwrap();
+    let files = files["files"].as_array().unwrap();
+    assert!(!files.is_empty());
+    assert!(files.iter().all(|file| file["problem"] == "" && file["position"] == file["size"]));
+}
+
+/// Payloads that kcat and rsyslog put onto a topic of their own are read from there, all of them.
 #[test]
 fn a_topic_of_others_is_read_to_its_end() {
     let Some(TestBus::Kafka { url, prefix }) = TestBus::kafka() else { return };
+    if !is_there("/usr/bin/kcat")
+        || !is_there("/usr/sbin/rsyslogd")
+        || !is_there("/usr/lib/x86_64-linux-gnu/rsyslog/omkafka.so")
+    {
+        return;
+    }
     let mut settings = bus_kafka::Settings::from_url(&url).unwrap();
     settings.prefix.clone_from(&prefix);
     settings.partitions = 3;
-    let others = bus_kafka::KafkaBus::connect(settings).unwrap();
-    for start in (0..EVENTS).step_by(500) {
-        let mut records = Records::new();
-        for number in start..start + 500 {
-            let key = format!("{}", number % 7);
-            records.push(key.as_bytes(), &[], format!("event {number}").as_bytes());
-        }
-        others.append(Topic::Raw, &mut records).unwrap();
-    }
-    others.close();
+    // It makes the topics; what is on them is from others.
+    bus_kafka::KafkaBus::connect(settings).unwrap().close();
+    let (topic, brokers) = (format!("{prefix}raw"), url.trim_start_matches("kafka://").to_owned());
+    let folder = tempfile::tempdir().unwrap();
+    let lines = write_lines(folder.path(), 0..HALF);
+    let kcat =
+        Command::new("kcat").args(["-P", "-b", &brokers, "-t", &topic, "-l"]).arg(&lines).status();
+    assert!(kcat.unwrap().success(), "kcat was not content");
+    std::fs::remove_file(lines).unwrap();
+    write_lines(folder.path(), HALF..EVENTS);
+    let list: Vec<String> = brokers.split(',').map(|broker| format!("\"{broker}\"")).collect();
+    let action = format!(
+        r#"template(name="line" type="string" string="%msg%")
+action(type="omkafka" broker=[{}] topic="{topic}" template="line" resubmitOnFailure="on"
+       keepFailedMessages="on" action.resumeRetryCount="-1" queue.type="LinkedList" queue.size="20000")"#,
+        list.join(", "),
+    );
+    let _rsyslog = Rsyslog::start(folder.path(), "module(load=\"omkafka\")", &action);
     let mut place = Place::start(vec![
         ("WATCHPOST_KAFKA_INPUT_URL", url),
-        ("WATCHPOST_KAFKA_INPUT_TOPICS", format!("{prefix}raw")),
+        ("WATCHPOST_KAFKA_INPUT_TOPICS", topic),
         ("WATCHPOST_KAFKA_INPUT_GROUP", prefix),
         ("WATCHPOST_KAFKA_SESSION_SECONDS", "6".to_owned()),
     ]);
@@ -428,4 +557,23 @@ log {{ source(lines); destination(watchpost); flags(flow-control); }};
     let found = place.numbers(EVENTS - LOST_MAX);
     assert!(found.len() >= EVENTS - LOST_MAX, "{} of {EVENTS} arrived", found.len());
     assert!(found.contains(&(EVENTS - 1)), "the last one did not arrive");
+}
+
+/// GELF has no acknowledgements either, and its clients drop what they cannot send.
+#[test]
+fn graypy_goes_on_after_a_restart() {
+    let Some(python) = python("graypy") else { return };
+    for (setting, how, listener) in
+        [("WATCHPOST_GELF_TCP", "--tcp", "gelf-tcp"), ("WATCHPOST_GELF_UDP", "--udp", "gelf-udp")]
+    {
+        let port = free_port().to_string();
+        let mut place = Place::start(vec![(setting, format!("127.0.0.1:{port}"))]);
+        let mut client = run_script(&python, "gelf.py", &["127.0.0.1", &port, "10000", how]);
+        place.kill_in_the_middle(listener);
+        assert!(wait(&mut client), "the client was not content");
+        // A thousand are sent a second, and it waits up to three seconds for a connection.
+        let found = place.numbers(EVENTS / 2);
+        assert!(found.len() >= EVENTS / 2, "{} of {EVENTS} arrived over {listener}", found.len());
+        assert!(found.contains(&(EVENTS - 1)), "the last one did not arrive over {listener}");
+    }
 }

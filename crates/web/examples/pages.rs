@@ -106,6 +106,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         token: web::Token::new("example"),
         bus: Arc::new(MemoryBus::new(MemorySettings::default())),
         problems: Arc::new(Vec::new),
+        files: Arc::new(Vec::new),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {

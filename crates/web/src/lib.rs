@@ -19,6 +19,7 @@
 mod access;
 mod api;
 mod auth;
+pub mod files;
 mod health;
 pub mod ledger;
 mod pages;
@@ -50,4 +51,6 @@ pub struct AppState {
     /// What is wrong in this process now, one line each; nothing when all is well. Asked by every
     /// readiness probe, so it must answer at once.
     pub problems: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
+    /// The files that this process follows, as they were about a second ago.
+    pub files: Arc<dyn Fn() -> Vec<files::FollowedFile> + Send + Sync>,
 }

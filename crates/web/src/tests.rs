@@ -16,6 +16,7 @@ use indexing::{Document, Index, Kind, Options};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
+use crate::files::FollowedFile;
 use crate::search::Searches;
 use crate::server::{Context, with_context};
 use crate::{AppState, Token};
@@ -133,6 +134,9 @@ fn place(events: usize) -> Place {
         token: Token::new("secret"),
         bus: Arc::new(bus_with_rejected()),
         problems: Arc::new(Vec::new),
+        files: Arc::new(|| {
+            vec![FollowedFile { path: "/var/log/a.log".into(), ..FollowedFile::default() }]
+        }),
     });
     let ingest = Router::new()
         .route("/ingest/{dataset}", post(|| async { "taken" }))
@@ -668,6 +672,7 @@ async fn the_document_says_what_the_routes_do() {
         ("/api/v1/fields", "/api/v1/fields".to_owned()),
         ("/api/v1/status", "/api/v1/status".to_owned()),
         ("/api/v1/ledger", "/api/v1/ledger".to_owned()),
+        ("/api/v1/files", "/api/v1/files".to_owned()),
         ("/api/v1/rejected", "/api/v1/rejected?stage=normalize&topic=raw&since=1h".to_owned()),
         ("/api/v1/rejected/{partition}/{offset}", "/api/v1/rejected/0/1".to_owned()),
         ("/api/v1/openapi.json", "/api/v1/openapi.json".to_owned()),

@@ -21,6 +21,7 @@ use event::raw::{Encoding, NAMESPACE_DEFAULT, RawRecord};
 use flate2::bufread::MultiGzDecoder;
 
 pub use list::{FILES_MAX, FOLDERS_DEEP_MAX, Listing, list};
+pub(crate) use text::Wide;
 
 /// The name of this reader in records and metrics.
 pub const LISTENER: &str = event::raw::LISTENER_FILE;
@@ -285,6 +286,40 @@ fn content(source: &mut dyn Read, reading: &mut Reading<'_>) -> ControlFlow<()> 
             ControlFlow::Continue(())
         }
     }
+}
+
+/// What must be read as a whole, by the first bytes of a file: it is not lines that can be followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whole {
+    /// gzip or zstd.
+    Compressed,
+    /// A Windows event log.
+    Evtx,
+}
+
+impl Whole {
+    /// What these first bytes say.
+    pub(crate) fn of(head: &[u8]) -> Option<Whole> {
+        match head {
+            [0x1f, 0x8b, ..]
+            | [0x28, 0xb5, 0x2f, 0xfd, ..]
+            | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(Whole::Compressed),
+            _ if head.starts_with(evtx::MAGIC) => Some(Whole::Evtx),
+            _ => None,
+        }
+    }
+}
+
+/// Unpacks what is gzip or zstd.
+pub(crate) fn unpack(source: std::fs::File) -> io::Result<Box<dyn Read>> {
+    let mut source = source;
+    let head = sniff(&mut source)?;
+    let is_gzip = head.starts_with(&[0x1f, 0x8b]);
+    let whole = io::Cursor::new(head).chain(source);
+    if is_gzip {
+        return Ok(Box::new(MultiGzDecoder::new(BufReader::with_capacity(READ_BYTES, whole))));
+    }
+    Ok(Box::new(zstd::stream::read::Decoder::new(whole)?))
 }
 
 /// Reads what is not compressed, or not any more.

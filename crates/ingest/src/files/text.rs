@@ -11,14 +11,14 @@ use crate::split::{Piece, Position, Splitter};
 
 /// The byte order of UTF-16.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wide {
+pub(crate) enum Wide {
     Little,
     Big,
 }
 
 impl Wide {
     /// What the byte order mark says, if the text begins with one of UTF-16.
-    pub(super) fn of(head: &[u8]) -> Option<Wide> {
+    pub(crate) fn of(head: &[u8]) -> Option<Wide> {
         match head {
             [0xff, 0xfe, ..] => Some(Wide::Little),
             [0xfe, 0xff, ..] => Some(Wide::Big),

@@ -15,6 +15,7 @@ use event::{Event, Timestamp, Value};
 use serde_json::value::RawValue;
 
 use super::FIELDS_TOGETHER_MAX;
+use crate::mapped::Mapper;
 use crate::{Decoded, default, json, linux, syslog};
 
 /// Fields and where they go; to nowhere those that are about the place of the entry in its journal,
@@ -113,16 +114,21 @@ fn check_width(source: &Event) -> Result<(), String> {
 }
 
 /// Reads a document that a shipper made of an entry, if it is one.
-pub(crate) fn decode_document(source: &Event, dataset: &str, out: &mut Event) -> Decoded {
+pub(crate) fn decode_document(
+    source: &Event,
+    dataset: &str,
+    mapper: &mut Mapper,
+    out: &mut Event,
+) -> Decoded {
     if !MARKS.iter().any(|name| source.get(name).is_some()) {
         return Decoded::No;
     }
-    decode(source, dataset, out);
+    decode(source, dataset, mapper, out);
     Decoded::Yes
 }
 
 /// Maps an entry.
-pub(crate) fn decode(source: &Event, dataset: &str, out: &mut Event) {
+pub(crate) fn decode(source: &Event, dataset: &str, mapper: &mut Mapper, out: &mut Event) {
     // Any program may write a field `UID`; only the journal writes `_UID`. So the one is taken for the
     // other only where a shipper left all underscores out.
     let stripped = !source.fields().any(|(_, name, _)| name.starts_with('_'));
@@ -182,12 +188,12 @@ pub(crate) fn decode(source: &Event, dataset: &str, out: &mut Event) {
             out.set("message", &*message);
             let audit = audit_record(source, &message, time);
             if audit.is_none_or(|record| linux::audit(&record, out) == Decoded::No) {
-                syslog::decode_body(program, &message, dataset, out);
+                syslog::decode_body(program, &message, dataset, mapper, out);
             }
         }
         None => {
             out.set("error.message", "the entry has no message, or the journal left it out");
-            syslog::decode_body(program, "", dataset, out);
+            syslog::decode_body(program, "", dataset, mapper, out);
             out.remove("message");
         }
     }

@@ -123,7 +123,7 @@ fn check(
 /// The classes that events get here, whoever sends them.
 fn normalized_classes() -> Vec<Logsource> {
     let own = |part: Option<&str>| part.map(str::to_owned);
-    normalize::classes()
+    normalize::classes(&crate::mappings::builtin())
         .into_iter()
         .map(|class| Logsource {
             product: own(class.product),

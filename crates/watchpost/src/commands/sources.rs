@@ -1,15 +1,18 @@
-//! `watchpost sources`: who sends, how much and when last; `sources ledger`: what became of it.
+//! `watchpost sources`: who sends, how much and when last; `sources ledger`: what became of it;
+//! `sources files`: how far the followed files are read; `sources test`: the tests of mappings.
 
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use web::files::{FileList, FollowedFile};
 use web::ledger::{LedgerAnswer, SourceAccount};
 
 use crate::args::{Format, SourcesArgs, SourcesCommand};
 use crate::commands::rejected::{Reached, reach};
+use crate::commands::server::Server;
 use crate::commands::{Outcome, checked};
-use crate::style;
+use crate::{source_tests, style};
 
 /// How long a server may take to count what is on its way.
 const TIME_MAX: Duration = Duration::from_secs(120);
@@ -18,6 +21,8 @@ pub(crate) fn run(args: &SourcesArgs) -> Outcome {
     let (on, format) = match &args.command {
         None => (&args.on, args.format),
         Some(SourcesCommand::Ledger { on, format }) => (on, *format),
+        Some(SourcesCommand::Files { server, format }) => return files(server, *format),
+        Some(SourcesCommand::Test { paths, update }) => return source_tests::run(paths, *update),
     };
     let ledger: LedgerAnswer = match reach(on, TIME_MAX)? {
         Reached::Server(server) => serde_json::from_str(&server.get("/api/v1/ledger", &[])?)?,
@@ -25,18 +30,16 @@ pub(crate) fn run(args: &SourcesArgs) -> Outcome {
     };
     let is_ledger = args.command.is_some();
     let text = match format {
-        Format::Table if is_ledger => table(&ledger.sources, &ACCOUNTS),
+        Format::Table if is_ledger => {
+            table(&ledger.sources, ("source", |of| &of.source), &ACCOUNTS)
+        }
         Format::Table => {
             let mut sources = ledger.sources.clone();
             // Who was heard last comes first.
             sources.sort_by(|a, b| b.last.cmp(&a.last).then_with(|| a.source.cmp(&b.source)));
-            table(&sources, &REGISTRY)
+            table(&sources, ("source", |of| &of.source), &REGISTRY)
         }
-        Format::Jsonl => {
-            let lines: Result<Vec<String>, _> =
-                ledger.sources.iter().map(serde_json::to_string).collect();
-            lines?.into_iter().map(|line| line + "\n").collect()
-        }
+        Format::Jsonl => lines(&ledger.sources)?,
     };
     std::io::stdout().lock().write_all(text.as_bytes())?;
     if !is_ledger {
@@ -46,11 +49,27 @@ pub(crate) fn run(args: &SourcesArgs) -> Outcome {
     Ok(checked(ledger.imbalance == 0))
 }
 
-/// A column: its name, whether it is a number, and its text for a source.
-type Column = (&'static str, bool, fn(&SourceAccount) -> String);
+fn files(server: &str, format: Format) -> Outcome {
+    let answer = Server::new(server, TIME_MAX)?.get("/api/v1/files", &[])?;
+    let FileList { files } = serde_json::from_str(&answer)?;
+    let text = match format {
+        Format::Table => table(&files, ("file", |of| &of.path), &FILES),
+        Format::Jsonl => lines(&files)?,
+    };
+    std::io::stdout().lock().write_all(text.as_bytes())?;
+    Ok(checked(files.iter().all(|file| file.problem.is_empty())))
+}
+
+fn lines<T: serde::Serialize>(rows: &[T]) -> Result<String, serde_json::Error> {
+    let lines: Result<Vec<String>, _> = rows.iter().map(serde_json::to_string).collect();
+    Ok(lines?.into_iter().map(|line| line + "\n").collect())
+}
+
+/// A column: its name, whether it is a number, and its text for a row.
+type Column<T> = (&'static str, bool, fn(&T) -> String);
 
 /// Who sends, how much, when last, how much failed.
-const REGISTRY: [Column; 7] = [
+const REGISTRY: [Column<SourceAccount>; 7] = [
     ("sender", false, |of| or_dash(&of.sender)),
     ("listener", false, |of| or_dash(&of.listener)),
     ("records", true, |of| of.received.to_string()),
@@ -61,7 +80,7 @@ const REGISTRY: [Column; 7] = [
 ];
 
 /// What became of it.
-const ACCOUNTS: [Column; 7] = [
+const ACCOUNTS: [Column<SourceAccount>; 7] = [
     ("received", true, |of| of.received.to_string()),
     ("dropped", true, |of| of.dropped.to_string()),
     ("rejected", true, |of| of.rejected.to_string()),
@@ -71,6 +90,17 @@ const ACCOUNTS: [Column; 7] = [
     ("error", true, |of| match of.error {
         0 => "-".to_owned(),
         error => format!("{error:+}"),
+    }),
+];
+
+/// How far a file is read.
+const FILES: [Column<FollowedFile>; 4] = [
+    ("read", true, |of| of.position.to_string()),
+    ("bytes", true, |of| of.size.to_string()),
+    ("last", false, |of| to_the_second(&of.last_read)),
+    ("", false, |of| match (of.problem.as_str(), of.gone) {
+        ("", true) => "gone; read to its end".to_owned(),
+        (problem, _) => problem.to_owned(),
     }),
 ];
 
@@ -86,25 +116,26 @@ fn to_the_second(time: &str) -> String {
     }
 }
 
-/// The accounts as a table.
-fn table(sources: &[SourceAccount], columns: &[Column]) -> String {
-    let source: Column = ("source", false, |of| of.source.clone());
-    let columns: Vec<&Column> = std::iter::once(&source).chain(columns).collect();
+/// Rows as a table, with the name of each in front.
+fn table<T>(of: &[T], (head, name): (&str, fn(&T) -> &str), columns: &[Column<T>]) -> String {
     // A source names itself; nothing of it may reach the terminal as a command.
-    let rows: Vec<Vec<String>> = sources
-        .iter()
-        .map(|of| columns.iter().map(|(_, _, text)| style::plain(&text(of)).to_string()).collect())
-        .collect();
-    let head: Vec<String> = columns.iter().map(|(name, ..)| (*name).to_owned()).collect();
+    let plain = |text: &str| style::plain(text).to_string();
+    let cells = |row: &T| columns.iter().map(|(_, _, text)| plain(&text(row))).collect::<Vec<_>>();
+    let rows: Vec<Vec<String>> =
+        of.iter().map(|row| [vec![plain(name(row))], cells(row)].concat()).collect();
+    let heads = columns.iter().map(|(name, ..)| *name);
+    let head: Vec<String> = std::iter::once(head).chain(heads).map(str::to_owned).collect();
     let width = |column: usize| {
         let cells = std::iter::once(&head).chain(&rows).filter_map(|row| row.get(column));
         cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
     };
-    let widths: Vec<usize> = (0..columns.len()).map(width).collect();
+    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    let are_numbers = columns.iter().map(|(_, is_number, _)| *is_number);
+    let are_numbers: Vec<bool> = std::iter::once(false).chain(are_numbers).collect();
     let mut text = String::new();
     for row in std::iter::once(&head).chain(&rows) {
         let mut line = String::new();
-        for ((cell, &width), (_, is_number, _)) in row.iter().zip(&widths).zip(&columns) {
+        for ((cell, &width), is_number) in row.iter().zip(&widths).zip(&are_numbers) {
             let gap = if line.is_empty() { "" } else { "  " };
             line += &match is_number {
                 true => format!("{gap}{cell:>width$}"),
@@ -166,7 +197,29 @@ mod tests {
             sender: String::new(),
             ..one.clone()
         };
-        assert_snapshot!(table(&[one.clone(), two.clone()], &ACCOUNTS));
-        assert_snapshot!("registry", table(&[one, two], &REGISTRY));
+        let shown =
+            |columns| table(&[one.clone(), two.clone()], ("source", |of| &of.source), columns);
+        assert_snapshot!(shown(&ACCOUNTS));
+        assert_snapshot!("registry", shown(&REGISTRY));
+    }
+
+    #[test]
+    fn followed_files_are_shown_in_columns() {
+        let read = FollowedFile {
+            path: "/var/log/auth.log".to_owned(),
+            position: 1200,
+            size: 1200,
+            last_read: "2026-11-24T12:10:00.25Z".to_owned(),
+            ..FollowedFile::default()
+        };
+        let gone =
+            FollowedFile { gone: true, path: "/var/log/app.log.1".to_owned(), ..read.clone() };
+        let refused = FollowedFile {
+            path: "/var/log/secret.log".to_owned(),
+            size: 5,
+            problem: "Permission denied".to_owned(),
+            ..FollowedFile::default()
+        };
+        assert_snapshot!(table(&[read, gone, refused], ("file", |of| &of.path), &FILES), @"");
     }
 }

@@ -200,6 +200,15 @@ pub(crate) const ROUTES: &[Route] = &[
         handler: || get(ledger::ledger),
     },
     Route {
+        path: "/api/v1/files",
+        summary: "The log files that this process follows: how far each is read, when last, and why one can't be.",
+        parameters: &[],
+        answer: "FileList",
+        takes: None,
+        bound: None,
+        handler: || get(status::files),
+    },
+    Route {
         path: "/api/v1/rejected",
         summary: "Records that a stage could not process: the newest, the very newest last, and how many for which reason.",
         parameters: &[

@@ -7,6 +7,7 @@ use serde::Serialize;
 use sigma::Severity;
 
 use super::ApiError;
+use crate::files::FileList;
 use crate::search::blocking;
 use crate::server::Context;
 
@@ -72,6 +73,11 @@ pub(crate) struct FieldList {
 struct Field {
     name: String,
     types: Vec<String>,
+}
+
+/// The followed files of this process.
+pub(crate) async fn files(State(context): State<Context>) -> Json<FileList> {
+    Json(FileList { files: (context.app.files)() })
 }
 
 /// How the engine does.

@@ -1,0 +1,152 @@
+//! Sources as data: how records of a product are recognised, read and mapped to ECS.
+//!
+//! A source is a small YAML file (`detections/sources/`, documented in `docs/sources.md`). It says
+//! which records are its (a selection in Sigma's words over their own fields), how a line is taken
+//! apart (patterns, pairs, columns, CEF, LEEF), under which ECS names its fields go, and what its
+//! values mean: category, type, outcome, the Sigma logsource class. What no rule speaks of keeps its
+//! own name under the product's prefix, so nothing is lost.
+//!
+//! [`Mappings`] holds all sources and finds the one of a record; [`Source::map`] applies it. Faults in
+//! files are [`Diagnostic`]s with line and column. This crate knows nothing of envelopes and
+//! headers around records, which are `normalize`'s.
+
+mod convert;
+mod decode;
+mod derive;
+mod ecs_words;
+mod file;
+pub mod pattern;
+mod source;
+
+use std::collections::HashMap;
+
+use event::{Event, Logsource};
+use sigma::{Code, Diagnostic, Span};
+
+pub use decode::{PROGRAM, TEXT};
+pub use derive::derive;
+pub use source::{MAPPING, Source, Work};
+
+/// The most sources.
+pub const SOURCES_MAX: usize = 2000;
+
+/// All sources.
+#[derive(Debug, Clone, Default)]
+pub struct Mappings {
+    sources: Vec<Source>,
+    by_name: HashMap<String, usize>,
+    /// Those of JSON documents and those of lines, generic ones last.
+    json: Vec<usize>,
+    lines: Vec<usize>,
+}
+
+impl Mappings {
+    /// Reads source files: each a name for messages, and its text. A file with a fault is left out.
+    /// A later file replaces an earlier one of the same source.
+    pub fn load<'a>(
+        files: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> (Mappings, Vec<Diagnostic>) {
+        let mut mappings = Mappings::default();
+        let mut faults = Vec::new();
+        for (file, text) in files {
+            match file::read(file, text) {
+                Ok(source) => match mappings.by_name.get(&source.name) {
+                    Some(index) => mappings.sources[*index] = source,
+                    None if mappings.sources.len() == SOURCES_MAX => {
+                        let message = format!("more than {SOURCES_MAX} sources");
+                        let fault = Diagnostic::error(Code::TooLarge, Span::default(), message);
+                        faults.push(fault.in_file(file));
+                    }
+                    None => {
+                        mappings.by_name.insert(source.name.clone(), mappings.sources.len());
+                        mappings.sources.push(source);
+                    }
+                },
+                Err(found) => faults.extend(found),
+            }
+        }
+        let mut order: Vec<usize> = (0..mappings.sources.len()).collect();
+        order.sort_by_key(|index| {
+            let source = &mappings.sources[*index];
+            (source.is_generic, source.name.clone())
+        });
+        (mappings.json, mappings.lines) =
+            order.into_iter().partition(|index| mappings.sources[*index].is_json());
+        (mappings, faults)
+    }
+
+    /// The sources, in the order in which they were read.
+    pub fn sources(&self) -> &[Source] {
+        &self.sources
+    }
+
+    /// The Sigma classes that events of these sources may have, each once.
+    pub fn classes(&self) -> Vec<Logsource<'_>> {
+        let mut classes: Vec<Logsource<'_>> =
+            self.sources.iter().flat_map(Source::classes).collect();
+        classes.sort_by_key(|class| (class.product, class.category, class.service));
+        classes.dedup();
+        classes
+    }
+
+    /// The source of a JSON document with these fields. `dataset` is what its sender calls it.
+    pub fn of_document(&self, dataset: &str, native: &Event, work: &mut Work) -> Option<&Source> {
+        if let Some(named) = self.named(dataset).filter(|source| source.is_json()) {
+            return Some(named);
+        }
+        let json = self.json.iter().filter_map(|index| self.sources.get(*index));
+        json.into_iter().find(|source| source.recognises(native, work))
+    }
+
+    /// The source of a line, whose fields are then in `native`. `program` is the one that a header
+    /// named; empty if there was none.
+    pub fn of_line(
+        &self,
+        dataset: &str,
+        program: &str,
+        text: &str,
+        native: &mut Event,
+        work: &mut Work,
+    ) -> Option<&Source> {
+        native.clear();
+        if !program.is_empty() {
+            native.set(PROGRAM, program);
+        }
+        native.set(TEXT, text);
+        let own = native.len();
+        if let Some(named) = self.named(dataset).filter(|source| !source.is_json())
+            && read(named, text, native, work)
+        {
+            return Some(named);
+        }
+        let lines = self.lines.iter().filter_map(|index| self.sources.get(*index));
+        for source in lines {
+            let is_its = match source.recognise {
+                Some(_) => source.recognises(native, work),
+                // Its patterns tell.
+                None => true,
+            };
+            if is_its && read(source, text, native, work) {
+                return Some(source);
+            }
+            native.keep_first(own);
+        }
+        None
+    }
+
+    fn named(&self, dataset: &str) -> Option<&Source> {
+        self.by_name.get(dataset).and_then(|index| self.sources.get(*index))
+    }
+}
+
+fn read(source: &Source, text: &str, native: &mut Event, work: &mut Work) -> bool {
+    let Work { captures, scratch, .. } = work;
+    let own = native.len();
+    source.decoders.iter().any(|decoder| {
+        native.keep_first(own);
+        decoder.read(text, &source.empty, native, captures, scratch)
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,105 @@
+use event::Event;
+use insta::assert_snapshot;
+
+use super::{Mappings, Work};
+
+const SIGN_INS: &str = r#"
+source: acme.sign_in
+title: Sign-ins of Acme
+recognise: {acme_event|exists: true, actor.mail|exists: true}
+time: when
+logsource: {product: acme, service: sign_in}
+set: {event.category: [authentication], cloud.provider: acme}
+map:
+  actor.mail: user.email
+  address: source.address
+  took_ms: {to: event.duration, scale: 1000000}
+  port: source.port
+copy:
+  acme_event: event.action
+cases:
+  - when: {acme_event|startswith: 'login.'}
+    set: {event.type: [start]}
+lookup:
+  field: result
+  rows:
+    ok | fine: {event.outcome: success}
+  otherwise: {event.outcome: failure, event.reason: "said {result}"}
+"#;
+
+const SSHD: &str = r#"
+source: linux.sshd
+native: linux
+recognise: {program: [sshd, sshd-session]}
+decode:
+  patterns:
+    - "Accepted {ssh.method} for {user.name} from {source.address:ip} port {source.port:int} ssh2"
+    - "Failed {ssh.method} for {?invalid user }{user.name} from {source.address:ip} port {source.port:int} ssh2"
+  optional: true
+logsource: {product: linux, service: sshd}
+cases:
+  - when: {text|startswith: 'Accepted '}
+    set: {event.outcome: success, event.category: [authentication, session]}
+  - when: {text|startswith: 'Failed '}
+    set: {event.outcome: failure, event.category: [authentication]}
+"#;
+
+fn mappings(files: &[&str]) -> Mappings {
+    let (mappings, faults) = Mappings::load(files.iter().map(|text| ("test.yml", *text)));
+    assert!(faults.is_empty(), "{faults:?}");
+    mappings
+}
+
+fn document(mappings: &Mappings, json: &str) -> String {
+    let (mut native, mut out, mut work) = (Event::new(), Event::new(), Work::default());
+    native.parse_json(json.as_bytes()).unwrap();
+    let Some(source) = mappings.of_document("", &native, &mut work) else { return "none".into() };
+    source.map(&native, &mut out, &mut work);
+    out.remove(super::MAPPING);
+    out.to_json()
+}
+
+fn line(mappings: &Mappings, program: &str, text: &str) -> String {
+    let (mut native, mut out, mut work) = (Event::new(), Event::new(), Work::default());
+    let Some(source) = mappings.of_line("", program, text, &mut native, &mut work) else {
+        return "none".into();
+    };
+    source.map(&native, &mut out, &mut work);
+    out.remove(super::MAPPING);
+    out.to_json()
+}
+
+#[test]
+fn documents_are_mapped_and_nothing_is_lost() {
+    let mappings = mappings(&[SIGN_INS]);
+    assert_snapshot!(document(&mappings, r#"{"acme_event":"login.web","actor":{"mail":"anna@example.com","id":7},"when":"2026-11-24T10:00:00+01:00","address":"203.0.113.5","port":"https","took_ms":1.5,"result":"fine","tags":["a","b"],"deep":[{"x":1}]}"#), @"");
+    assert_snapshot!(document(&mappings, r#"{"acme_event":"logout","actor":{"mail":"anna"},"result":"denied"}"#), @"");
+    assert_eq!(document(&mappings, r#"{"acme_event":"x"}"#), "none");
+}
+
+#[test]
+fn lines_are_mapped() {
+    let mappings = mappings(&[SIGN_INS, SSHD]);
+    assert_snapshot!(line(&mappings, "sshd", "Failed password for invalid user a from 203.0.113.5 port 22 ssh2"), @"");
+    assert_snapshot!(line(&mappings, "sshd", "Server listening on 0.0.0.0 port 22."), @"");
+    assert_eq!(
+        line(&mappings, "cron", "Accepted password for a from 203.0.113.5 port 22 ssh2"),
+        "none"
+    );
+}
+
+#[test]
+fn faults_have_their_place() {
+    let faults = |text: &str| {
+        let (_, faults) = Mappings::load([("acme.yml", text)]);
+        faults
+            .iter()
+            .map(|fault| format!("{}:{}: {}", fault.line, fault.column, fault.message))
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    assert_snapshot!(faults("source: Acme\nrecognize: {a: 1}\nset: {event.category: login}\n"), @"");
+    assert_snapshot!(faults("source: acme\ndecode:\n  patterns: ['a {b', 'c']\nmap:\n  a: {too: x}\n  b: {to: y, part: nose}\ncases:\n  - set: {a: b}\nlookup: {rows: {}}\ntime: []\n"), @"");
+    assert_snapshot!(faults("source: acme\nrecognise: {a|re: '('}\n"), @"");
+    assert_snapshot!(faults("a: [\n"), @"");
+}

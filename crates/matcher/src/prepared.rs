@@ -1,0 +1,184 @@
+//! One expression that is asked of many events, one at a time.
+//!
+//! Between the two others: [`crate::plain`] prepares nothing, a [`crate::Matcher`] pays off with
+//! hundreds of rules. Here texts and regular expressions are compiled once, and fields are found by
+//! their hash.
+
+use std::sync::Arc;
+
+use event::{Event, Value, path_hash};
+use regex_automata::meta;
+use sigma::expr::{Atom, Expr, Test};
+
+use crate::plain;
+use crate::text::{Glob, push_lower};
+
+/// A prepared expression.
+#[derive(Debug, Clone)]
+pub struct Prepared(Node);
+
+#[derive(Debug, Clone)]
+enum Node {
+    And(Vec<Node>),
+    Or(Vec<Node>),
+    Not(Box<Node>),
+    Text {
+        field: Field,
+        glob: Glob,
+        cased: bool,
+    },
+    Regex {
+        field: Field,
+        regex: meta::Regex,
+    },
+    Exists {
+        field: Field,
+        expected: bool,
+    },
+    /// What is asked as the plain evaluator does.
+    Other(Atom),
+}
+
+#[derive(Debug, Clone)]
+struct Field {
+    hash: u64,
+    name: Arc<str>,
+}
+
+impl Field {
+    fn new(name: &Arc<str>) -> Field {
+        Field { hash: path_hash(name), name: Arc::clone(name) }
+    }
+
+    fn values<'e>(&self, event: &'e Event) -> impl Iterator<Item = Value<'e>> {
+        let fields =
+            event.fields().filter(|(hash, name, _)| *hash == self.hash && **name == *self.name);
+        fields.map(|(_, _, value)| value)
+    }
+}
+
+impl Prepared {
+    /// Prepares an expression.
+    ///
+    /// # Errors
+    /// Why a regular expression can't be compiled within the limit of [`crate::regex`].
+    pub fn new(expr: &Expr) -> Result<Prepared, String> {
+        Node::new(expr).map(Prepared)
+    }
+
+    /// Whether it holds for the event. `scratch` is memory to work with.
+    pub fn holds(&self, event: &Event, scratch: &mut Vec<u8>) -> bool {
+        self.0.holds(event, scratch)
+    }
+
+    /// A field that every event has for which it holds, if there is one, as its hash.
+    pub fn required_field(&self) -> Option<u64> {
+        self.0.required_field()
+    }
+}
+
+impl Node {
+    fn new(expr: &Expr) -> Result<Node, String> {
+        let all = |parts: &[Expr]| parts.iter().map(Node::new).collect::<Result<Vec<_>, _>>();
+        Ok(match expr {
+            Expr::And(parts) => Node::And(all(parts)?),
+            Expr::Or(parts) => Node::Or(all(parts)?),
+            Expr::Not(part) => Node::Not(Box::new(Node::new(part)?)),
+            Expr::Selection(_, part) => Node::new(part)?,
+            Expr::Atom(atom) => match (&atom.field, &atom.test) {
+                (Some(field), Test::Text(pattern)) => Node::Text {
+                    field: Field::new(field),
+                    glob: Glob::new(pattern, false),
+                    cased: pattern.cased,
+                },
+                (Some(field), Test::Regex(source)) => {
+                    Node::Regex { field: Field::new(field), regex: crate::regex::compile(source)? }
+                }
+                (Some(field), Test::Exists(expected)) => {
+                    Node::Exists { field: Field::new(field), expected: *expected }
+                }
+                _ => Node::Other(atom.clone()),
+            },
+        })
+    }
+
+    fn holds(&self, event: &Event, scratch: &mut Vec<u8>) -> bool {
+        match self {
+            Node::And(parts) => parts.iter().all(|part| part.holds(event, scratch)),
+            Node::Or(parts) => parts.iter().any(|part| part.holds(event, scratch)),
+            Node::Not(part) => !part.holds(event, scratch),
+            Node::Text { field, glob, cased } => field.values(event).any(|value| {
+                let mut number = String::new();
+                let Some(text) = value.text(&mut number) else { return false };
+                if *cased {
+                    return glob.matches(text.as_bytes());
+                }
+                scratch.clear();
+                push_lower(text, scratch);
+                glob.matches(scratch)
+            }),
+            Node::Regex { field, regex } => field.values(event).any(|value| {
+                let mut number = String::new();
+                value.text(&mut number).is_some_and(|text| regex.is_match(text.as_bytes()))
+            }),
+            Node::Exists { field, expected } => field.values(event).next().is_some() == *expected,
+            Node::Other(atom) => plain::atom_holds(atom, event),
+        }
+    }
+
+    fn required_field(&self) -> Option<u64> {
+        match self {
+            Node::And(parts) => parts.iter().find_map(Node::required_field),
+            Node::Text { field, .. }
+            | Node::Regex { field, .. }
+            | Node::Exists { field, expected: true } => Some(field.hash),
+            Node::Or(_) | Node::Not(_) | Node::Exists { .. } | Node::Other(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use event::Event;
+    use sigma::yaml::parse;
+    use sigma::{Span, selection};
+
+    use super::Prepared;
+    use crate::plain;
+
+    #[test]
+    fn it_says_what_the_plain_evaluator_says() {
+        let event = |json: &str| {
+            let mut event = Event::new();
+            event.parse_json(json.as_bytes()).unwrap();
+            event
+        };
+        let events = [
+            event(r#"{"a":"Hello","n":7,"list":["x","y"]}"#),
+            event(r#"{"a":"hell","n":"8","ip":"10.0.0.7"}"#),
+            event(r#"{"b":null}"#),
+        ];
+        for text in [
+            "a: hello",
+            "a|startswith: HEL",
+            "a|cased|startswith: hel",
+            "a|re: '^[Hh]ello$'",
+            "list: y",
+            "n|gte: 8",
+            "ip|cidr: 10.0.0.0/8",
+            "b: null",
+            "a|exists: true",
+            "a|exists: false",
+            "{a|contains: ell, n: [7, 8]}",
+            "[{a: hello}, {n: 8}]",
+        ] {
+            let node = parse(text).remove(0).unwrap();
+            let expr = selection(&node, Span::default(), "test").unwrap();
+            let prepared = Prepared::new(&expr).unwrap();
+            for event in &events {
+                let plain = plain::matches(&expr, event);
+                assert_eq!(prepared.holds(event, &mut Vec::new()), plain, "{text}: {event:?}");
+            }
+        }
+    }
+}
