@@ -278,7 +278,7 @@ fn systemd_journal_upload_delivers_a_journal() {
     let start = || {
         let mut command = Command::new(upload);
         command.arg(format!("--url={url}")).arg(format!("--save-state={}", state.display()));
-        command.arg(format!("--file={}", from.display())).spawn().unwrap()
+        command.arg("--follow=no").arg(format!("--file={}", from.display())).spawn().unwrap()
     };
     let mut client = start();
     place.kill_in_the_middle("journal");
