@@ -394,7 +394,7 @@ mod tests {
         let mut captures = Vec::new();
         pattern.matches(line, &mut captures).then(|| {
             let one = |(name, start, end): &(usize, usize, usize)| {
-                format!("{}={}", pattern.names()[*name], &line[*start..*end])
+                format!("{}={}", pattern.names()[*name], line.get(*start..*end).unwrap())
             };
             captures.iter().map(one).collect::<Vec<_>>().join(" ")
         })

@@ -505,9 +505,9 @@ mod tests {
         let text = include_str!("../../../deploy/watchpost.toml");
         assert_eq!(load(text, &[]).unwrap(), Config::default());
         // What is commented out is right too.
-        let start = text.find("# [[files]]").unwrap();
-        let files: String = text[start..]
+        let files: String = text
             .lines()
+            .skip_while(|line| *line != "# [[files]]")
             .map_while(|line| line.strip_prefix("# "))
             .map(|line| format!("{line}\n"))
             .collect();
