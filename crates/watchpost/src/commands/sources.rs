@@ -220,6 +220,11 @@ mod tests {
             problem: "Permission denied".to_owned(),
             ..FollowedFile::default()
         };
-        assert_snapshot!(table(&[read, gone, refused], ("file", |of| &of.path), &FILES), @"");
+        assert_snapshot!(table(&[read, gone, refused], ("file", |of| &of.path), &FILES), @"
+        file                 read  bytes  last
+        /var/log/auth.log    1200   1200  2026-11-24T12:10:00Z
+        /var/log/app.log.1   1200   1200  2026-11-24T12:10:00Z  gone; read to its end
+        /var/log/secret.log     0      5  -                     Permission denied
+        ");
     }
 }
