@@ -559,6 +559,18 @@ log {{ source(lines); destination(watchpost); flags(flow-control); }};
     assert!(found.contains(&(EVENTS - 1)), "the last one did not arrive");
 }
 
+/// A client that only writes, and closes its end once it has: what it sent last must not be lost to a
+/// reset that its own system sends because of something that it never read.
+#[test]
+fn a_client_that_never_reads_loses_nothing_at_its_end() {
+    let Some(python) = python("ssl") else { return };
+    let (place, keys, port) = syslog_tls();
+    let ca = keys.path().join("ca.pem").display().to_string();
+    let mut client = run_script(&python, "tls_lines.py", &[&ca, &port.to_string(), "10000"]);
+    assert!(wait(&mut client), "the client was not content");
+    assert_eq!(place.numbers(EVENTS).len(), EVENTS);
+}
+
 /// GELF has no acknowledgements either, and its clients drop what they cannot send.
 #[test]
 fn graypy_goes_on_after_a_restart() {
