@@ -5,7 +5,7 @@
 //! connection sends its next request once the last one is answered, as Beats do.
 
 use std::io::{BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -199,6 +199,11 @@ impl Stream {
                 }
                 stream.conn.send_close_notify();
                 stream.flush()?;
+                // What waits unread at a close (OpenSSL sends tickets) would reset the connection,
+                // and cost the receiver what is under way.
+                let mut socket = stream.sock;
+                socket.shutdown(Shutdown::Write)?;
+                std::io::copy(&mut socket, &mut std::io::sink())?;
                 Ok(())
             }) as Sender<'_>
         };
