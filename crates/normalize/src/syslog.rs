@@ -309,6 +309,10 @@ fn tag(text: &str) -> (Option<&str>, Option<&str>, &str) {
     if program.is_empty() || program.len() > PROGRAM_BYTES_MAX || program.starts_with(['<', '{']) {
         return none;
     }
+    if matches!(program, "CEF" | "LEEF") {
+        // `CEF:0|...` is the text; no program has that name.
+        return none;
+    }
     let (pid, rest) = match rest.strip_prefix('[').map(|rest| rest.split_once(']')) {
         Some(Some((pid, rest))) if !pid.contains(' ') => (Some(pid), rest),
         Some(_) => return none,
