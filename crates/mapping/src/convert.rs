@@ -100,11 +100,11 @@ impl Convert {
             if !pattern.matches(text, captures) {
                 return put_all(out, targets, value, is_more);
             }
-            let mut all = put_all(out, targets, value, is_more);
+            let mut all = targets.is_empty() || put_all(out, targets, value, is_more);
             for (name, start, end) in captures.iter() {
                 let name = pattern.names().get(*name).map_or("", String::as_str);
-                all =
-                    put(out, name, Value::Text(text.get(*start..*end).unwrap_or_default()), false);
+                let part = text.get(*start..*end).unwrap_or_default();
+                all &= put(out, name, Value::Text(part), false);
             }
             return all;
         }
@@ -122,10 +122,9 @@ impl Convert {
     fn write_text(&self, text: &str, targets: &[String], is_more: bool, out: &mut Event) -> bool {
         let Some(text) = self.part.map_or(Some(text), |part| part.of(text)) else { return false };
         if let Some(table) = &self.table {
-            return match table.get(&text.to_lowercase()).or(self.otherwise.as_ref()) {
-                Some(text) => put_all(out, targets, Value::Text(text), is_more),
-                None => put_all(out, targets, Value::Text(text), is_more),
-            };
+            let found = table.get(&text.to_lowercase()).or(self.otherwise.as_ref());
+            let text = found.map_or(text, String::as_str);
+            return put_all(out, targets, Value::Text(text), is_more);
         }
         let text = match (self.lower, self.upper) {
             (true, _) => text.to_lowercase(),

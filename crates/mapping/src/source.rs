@@ -42,6 +42,9 @@ pub struct Source {
     pub(crate) dropped: Vec<u64>,
     /// Hashes of native fields that a rule speaks of.
     mapped: Vec<u64>,
+    /// Hashes of gaps and columns that are named after an ECS field. Only the file may name one:
+    /// the keys of `key=value` are whatever the sender writes.
+    ecs_named: Vec<u64>,
 }
 
 /// A native field and what becomes of it.
@@ -125,6 +128,7 @@ impl Source {
             lookups: Vec::new(),
             dropped: Vec::new(),
             mapped: Vec::new(),
+            ecs_named: Vec::new(),
         }
     }
 
@@ -133,6 +137,9 @@ impl Source {
         // What holds for some records is nearer to the matter than what holds for all.
         self.fields.sort_by_key(|rule| rule.when.is_none());
         self.mapped = self.fields.iter().map(|rule| rule.hash).collect();
+        let names = self.decoders.iter().flat_map(|decoder| decoder.form.names());
+        let ecs = names.filter(|name| field_type(name).is_some()).map(|name| path_hash(name));
+        self.ecs_named = ecs.filter(|hash| !self.mapped.contains(hash)).collect();
     }
 
     /// Whether its records are JSON documents.
@@ -240,8 +247,7 @@ impl Source {
     fn keep_native(&self, native: &Event, is_json: bool, out: &mut Event, work: &mut Work) {
         if !is_json {
             for (hash, name, value) in native.fields() {
-                let is_own = !self.mapped.contains(&hash) && field_type(name).is_some();
-                if is_own && put(out, name, value, false) {
+                if self.ecs_named.contains(&hash) && put(out, name, value, false) {
                     work.moved.push(hash);
                 }
             }

@@ -89,6 +89,23 @@ fn lines_are_mapped() {
 }
 
 #[test]
+fn a_sender_cannot_name_ecs_fields() {
+    let mappings = mappings(&[
+        "source: acme.gate\nrecognise: {text|startswith: 'gate '}\ndecode: key-value\nmap: {src: source.ip}\n",
+    ]);
+    assert_snapshot!(line(&mappings, "", "gate src=192.0.2.1 user.name=root event.outcome=success @timestamp=2020-01-01T00:00:00Z"), @r#"{"acme":{"@timestamp":"2020-01-01T00:00:00Z","event":{"outcome":"success"},"user":{"name":"root"}},"event":{"dataset":"acme.gate","module":"acme"},"source":{"address":"192.0.2.1","ip":"192.0.2.1"}}"#);
+}
+
+#[test]
+fn a_value_of_which_a_part_does_not_fit_is_kept() {
+    let mappings = mappings(&[
+        "source: acme.gate\nrecognise: {peer|exists: true}\nmap: {peer: {pattern: '{source.ip}:{source.port}'}}\n",
+    ]);
+    assert_snapshot!(document(&mappings, r#"{"peer":"192.0.2.1:80"}"#), @r#"{"event":{"dataset":"acme.gate","module":"acme"},"source":{"address":"192.0.2.1","ip":"192.0.2.1","port":80}}"#);
+    assert_snapshot!(document(&mappings, r#"{"peer":"host.example:80"}"#), @r#"{"acme":{"peer":"host.example:80"},"event":{"dataset":"acme.gate","module":"acme"},"source":{"port":80}}"#);
+}
+
+#[test]
 fn faults_have_their_place() {
     let faults = |text: &str| {
         let (_, faults) = Mappings::load([("acme.yml", text)]);
