@@ -34,7 +34,7 @@ impl Settings {
         set("bootstrap.servers", &self.brokers.join(","));
         set("client.id", &format!("{}-{role}", self.instance));
         set("socket.keepalive.enable", "true");
-        set("topic.metadata.refresh.interval.ms", "60000");
+        set("topic.metadata.refresh.interval.ms", "10000");
         set("reconnect.backoff.ms", "50");
         set("reconnect.backoff.max.ms", "2000");
         let record_bytes = self.record_bytes_max + bus::HEADERS_MAX + BATCH_OVERHEAD_BYTES;

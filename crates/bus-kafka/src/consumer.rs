@@ -24,7 +24,7 @@ use crate::append::{base_record, headers, partition};
 use crate::bus::Shared;
 use crate::client::{Events, STATISTICS_MS, lock, milliseconds};
 use crate::error::{bus_error, is_denied, is_fenced, is_too_large, too_large};
-use crate::membership::Membership;
+use crate::membership::{Member, Membership};
 use crate::positions::{Position, Positions, bus_offset, client_offset, list};
 use crate::state::State;
 use crate::topics::{self, create_state, existing, state_name};
@@ -59,7 +59,7 @@ pub(crate) struct KafkaConsumer {
     /// Our place among the members of this process.
     place: usize,
     /// `None` while another process has our place, and until `rejoin_at`.
-    client: Option<Arc<BaseConsumer<Membership>>>,
+    client: Option<Arc<Member>>,
     rejoin_at: Instant,
     producer: Option<Arc<BaseProducer<Events>>>,
     assignment: Vec<(Topic, Partition)>,
@@ -114,9 +114,9 @@ impl KafkaConsumer {
         group: &str,
         topics: &[Topic],
         place: usize,
-    ) -> Result<BaseConsumer<Membership>, BusError> {
+    ) -> Result<Member, BusError> {
         let settings = &shared.settings;
-        let member = format!("{}-{place}", settings.instance);
+        let instance = format!("{}-{place}", settings.instance);
         let mut config = settings.reader(&format!("{group}-{place}"), &shared.group_name(group));
         let mut set = |name: &str, value: &str| {
             if !settings.client.contains_key(name) {
@@ -124,7 +124,7 @@ impl KafkaConsumer {
             }
         };
         set("statistics.interval.ms", STATISTICS_MS);
-        set("group.instance.id", &member);
+        set("group.instance.id", &instance);
         set("partition.assignment.strategy", "cooperative-sticky");
         set("session.timeout.ms", &milliseconds(settings.session_timeout));
         set("heartbeat.interval.ms", &milliseconds(settings.session_timeout / 6));
@@ -134,12 +134,13 @@ impl KafkaConsumer {
             .create_with_context(Membership::default())
             .map_err(|error| bus_error("making a client", &error))?;
         let names: Vec<&str> = topics.iter().map(|topic| shared.names.of(*topic)).collect();
-        client.subscribe(&names).map_err(|error| bus_error("joining a group", &error))?;
-        Ok(client)
+        let member = Member(client);
+        member.subscribe(&names).map_err(|error| bus_error("joining a group", &error))?;
+        Ok(member)
     }
 
     /// Our membership in the group, if we have one now.
-    fn membership(&self) -> Result<&BaseConsumer<Membership>, BusError> {
+    fn membership(&self) -> Result<&Member, BusError> {
         self.client.as_deref().ok_or_else(|| BusError::Fenced { group: self.group.clone() })
     }
 

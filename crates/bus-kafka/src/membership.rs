@@ -1,6 +1,8 @@
 //! What a group tells its member: the partitions, and the generation that they were dealt in.
 
+use std::ops::Deref;
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
@@ -13,6 +15,39 @@ use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
 
 use crate::client::{Events, lock};
+
+/// How long nothing may be told before a member that leaves takes it that all was.
+const QUIET: Duration = Duration::from_millis(20);
+/// How long a member waits, when it leaves, for what it is still told.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A member of a group, which leaves when it is dropped.
+pub(crate) struct Member(pub(crate) BaseConsumer<Membership>);
+
+impl Deref for Member {
+    type Target = BaseConsumer<Membership>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl Drop for Member {
+    /// Leaves and hears what is told of it, before the client is closed: an assignment that is answered
+    /// while its group ends gets no reply, and the client would wait for it for ever
+    /// (<https://github.com/confluentinc/librdkafka/issues/4884>).
+    fn drop(&mut self) {
+        self.0.unsubscribe();
+        let started = Instant::now();
+        while started.elapsed() < LEAVE_TIMEOUT {
+            let asked = Instant::now();
+            let is_quiet = self.0.poll(QUIET).is_none() && asked.elapsed() >= QUIET;
+            if is_quiet && self.0.assignment().is_ok_and(|partitions| partitions.count() == 0) {
+                break;
+            }
+        }
+    }
+}
 
 /// What the group tells its member.
 #[derive(Default)]
