@@ -33,6 +33,7 @@ use std::sync::Arc;
 use event::raw::Encoding;
 use event::{Event, EventId, ParseError, RawRecord, Timestamp};
 
+use enrichment::{Enricher, Enrichment};
 use mapping::Mappings;
 
 use crate::envelope::Record;
@@ -64,11 +65,13 @@ pub struct Options {
     pub keep_original: bool,
     /// The sources that files describe. None by default.
     pub mappings: Arc<Mappings>,
+    /// What tables know of the events' values. Nothing by default.
+    pub enrichment: Enrichment,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { keep_original: true, mappings: Arc::default() }
+        Options { keep_original: true, mappings: Arc::default(), enrichment: Enrichment::default() }
     }
 }
 
@@ -88,6 +91,7 @@ pub enum Rejected {
 pub struct Normalizer {
     options: Options,
     mapper: Mapper,
+    enricher: Enricher,
     /// The payload as it came, flattened.
     source: Event,
     /// What stands around the payload in its envelope.
@@ -111,7 +115,8 @@ impl Normalizer {
     /// A normalizer with these options.
     pub fn new(options: Options) -> Self {
         let mapper = Mapper::new(Arc::clone(&options.mappings));
-        Normalizer { options, mapper, ..Normalizer::default() }
+        let enricher = Enricher::new(options.enrichment.clone());
+        Normalizer { options, mapper, enricher, ..Normalizer::default() }
     }
 
     /// Makes the events of one record, in their order, and hands each to `sink`. `id` is the place
@@ -169,6 +174,7 @@ impl Normalizer {
             self.unparsed(&text, &problem, raw.dataset);
         }
         self.complete(raw, &text, id);
+        self.enricher.enrich(&mut self.out);
     }
 
     /// Makes the event of what could not be read.

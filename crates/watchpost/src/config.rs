@@ -52,6 +52,8 @@ pub(crate) struct Config {
     pub(crate) gelf: Gelf,
     /// Log files of this machine, as many tables as there are kinds.
     pub(crate) files: Vec<FileSettings>,
+    /// What tables know of events.
+    pub(crate) enrichment: enrichment::Settings,
     /// Rules and pipelines.
     pub(crate) rules: Rules,
     /// The bus.

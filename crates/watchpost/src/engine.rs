@@ -15,6 +15,7 @@ use std::time::Duration;
 use bus::{Bus, BusError, Shutdown, Stage, StageHandle, StageOptions, Topic};
 use correlation::{CorrelationStage, Correlations};
 use detection::{DetectionStage, Rules, Watcher};
+use enrichment::Enrichment;
 use indexing::{Index, IndexError, IndexStage};
 use ingest::tail::TailError;
 use ingest::{Intake, SenderError};
@@ -31,7 +32,7 @@ use crate::mappings;
 use crate::open_bus::{self, OpenBus};
 use crate::rules::{RuleWatcher, definitions, rule_sources};
 use crate::secret::{TOKEN_BYTES, secret};
-use crate::source_watch;
+use crate::{source_watch, table_watch};
 
 /// How often a waiting caller looks whether the stages have caught up.
 const IDLE_CHECK: Duration = Duration::from_millis(25);
@@ -120,6 +121,9 @@ pub(crate) enum EngineError {
         /// What is missing.
         what: &'static str,
     },
+    /// The tables that events are enriched from.
+    #[error("enrichment: {0}")]
+    Enrichment(#[from] enrichment::Error),
     /// The files of the TLS identity.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -261,7 +265,11 @@ impl Engine {
             )))?;
         }
         let options = match has(Part::Normalize) {
-            true => normalize_options(config)?,
+            true => {
+                let enrichment = Enrichment::open(config.enrichment.clone())?;
+                engine.watching.extend(table_watch::start(&enrichment, &engine.shutdown)?);
+                normalize_options(config, enrichment)?
+            }
             false => normalize::Options::default(),
         };
         for _ in 0..wide {
@@ -438,13 +446,20 @@ impl Engine {
 
 /// How records become events. A source file with a fault stops the start: events that are mapped
 /// wrongly are not found by any rule.
-fn normalize_options(config: &Config) -> Result<normalize::Options, EngineError> {
+fn normalize_options(
+    config: &Config,
+    enrichment: Enrichment,
+) -> Result<normalize::Options, EngineError> {
     let (mappings, faults) = mappings::load(&config.sources.paths);
     if !faults.is_empty() {
         let told: Vec<String> = faults.iter().map(|fault| fault.render(None)).collect();
         return Err(EngineError::Sources(told.concat()));
     }
-    Ok(normalize::Options { mappings: Arc::new(mappings), ..normalize::Options::default() })
+    Ok(normalize::Options {
+        mappings: Arc::new(mappings),
+        enrichment,
+        ..normalize::Options::default()
+    })
 }
 
 fn stopped(workers: &Mutex<Vec<Worker>>) -> Option<&'static str> {

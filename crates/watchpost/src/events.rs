@@ -42,7 +42,8 @@ impl Reader {
     /// A reader; times that an event lacks are the time of this call.
     pub(crate) fn new() -> Reader {
         // The original is in the file.
-        let options = Options { keep_original: false, mappings: mappings::builtin() };
+        let options =
+            Options { keep_original: false, mappings: mappings::builtin(), ..Options::default() };
         Reader { normalizer: Normalizer::new(options), received: Timestamp::now() }
     }
 

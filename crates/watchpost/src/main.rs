@@ -28,6 +28,7 @@ mod signals;
 mod source_tests;
 mod source_watch;
 mod style;
+mod table_watch;
 mod terminal;
 
 use std::process::ExitCode;

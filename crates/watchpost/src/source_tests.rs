@@ -54,7 +54,8 @@ pub(crate) fn run(paths: &[PathBuf], update: bool) -> Outcome {
         write!(out, "{}", fault.render(text.as_deref()))?;
     }
     let mappings = Arc::new(mappings);
-    let options = Options { keep_original: false, mappings: Arc::clone(&mappings) };
+    let options =
+        Options { keep_original: false, mappings: Arc::clone(&mappings), ..Options::default() };
     let mut normalizer = Normalizer::new(options);
     let (mut cases_run, mut failed) = (0, 0);
     let mut per_source: BTreeMap<String, usize> = BTreeMap::new();
@@ -217,7 +218,8 @@ mod tests {
         let (mappings, faults) = mappings::load(&[]);
         assert!(faults.is_empty(), "{faults:?}");
         let mappings = Arc::new(mappings);
-        let options = Options { keep_original: false, mappings: Arc::clone(&mappings) };
+        let options =
+            Options { keep_original: false, mappings: Arc::clone(&mappings), ..Options::default() };
         let mut normalizer = Normalizer::new(options);
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
         for path in tests(&[folder]).unwrap() {
