@@ -15,6 +15,7 @@
 mod classes;
 mod cloudtrail;
 mod envelope;
+pub mod health;
 mod json;
 mod line;
 mod linux;

@@ -8,10 +8,11 @@ use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use bus::ledger::SOURCE;
-use bus::{Output, Record, Reject, Stage, Topic};
+use bus::{Output, Partition, Record, Reject, Stage, StageError, Start, StateReader, Topic};
 use event::{Event, EventId, RawRecord, Timestamp, Value};
 use prometheus::{IntCounter, IntCounterVec, Opts};
 
+use crate::health::Health;
 use crate::{MISSING_TIME, Normalizer, Options, UNPARSED};
 
 /// The most datasets that are counted apart, in one process. Senders choose the names of datasets,
@@ -46,6 +47,7 @@ pub struct NormalizeStage {
     log: String,
     /// Counters by dataset, so that the global table is asked once per dataset.
     counters: HashMap<String, Counters>,
+    health: Health,
     json: Vec<u8>,
 }
 
@@ -57,6 +59,7 @@ impl NormalizeStage {
             normalizer: Normalizer::new(options),
             log: log_id,
             counters: HashMap::new(),
+            health: Health::default(),
             json: Vec::new(),
         }
     }
@@ -75,10 +78,29 @@ impl Stage for NormalizeStage {
         Some(Topic::Raw)
     }
 
+    fn restore(
+        &mut self,
+        _assigned: &[(Topic, Partition)],
+        state: &dyn StateReader,
+    ) -> Result<Start, StageError> {
+        self.health.restore(state)?;
+        Ok(Start::Committed)
+    }
+
+    fn end_batch(&mut self, now: Timestamp, output: &mut Output) -> Result<(), StageError> {
+        self.health.write(now, false, output);
+        Ok(())
+    }
+
+    fn finish(&mut self, now: Timestamp, output: &mut Output) -> Result<(), StageError> {
+        self.health.write(now, true, output);
+        Ok(())
+    }
+
     fn process(
         &mut self,
         record: &Record<'_>,
-        _now: Timestamp,
+        now: Timestamp,
         output: &mut Output,
     ) -> Result<(), Reject> {
         let mut raw = RawRecord::new(record.value, record.timestamp);
@@ -91,7 +113,7 @@ impl Stage for NormalizeStage {
             offset: record.offset.0,
             index: 0,
         };
-        let (counters, json) = (&mut self.counters, &mut self.json);
+        let (counters, health, json) = (&mut self.counters, &mut self.health, &mut self.json);
         let events = output.to(Topic::Events);
         let mut too_large = None;
         self.normalizer
@@ -102,6 +124,8 @@ impl Stage for NormalizeStage {
                     return;
                 }
                 count(counters, event);
+                // A sender that writes to the topic itself says when it was received.
+                health.count(record.partition, event, raw.received.min(now));
                 events.push(entity(event).as_bytes(), &[(SOURCE, record.key)], json);
             })
             .map_err(|rejected| Reject::new(rejected.to_string()))?;

@@ -116,6 +116,15 @@ pub(crate) enum SourcesCommand {
         #[arg(long, value_enum, default_value_t = Format::Table)]
         format: Format,
     },
+    /// How well the records of each dataset become events: what could not be read, late or missing
+    /// times, fields that vanished or changed their type, volume; fails if something is wrong
+    Health {
+        #[command(flatten)]
+        on: RejectedOn,
+        /// How it is written
+        #[arg(long, value_enum, default_value_t = Format::Table)]
+        format: Format,
+    },
     /// Run the tests beside source files (NAME.test.json beside NAME.yml): an input and the event
     /// that it must become; shows what differs
     Test {

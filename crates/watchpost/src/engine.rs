@@ -32,7 +32,7 @@ use crate::mappings;
 use crate::open_bus::{self, OpenBus};
 use crate::rules::{RuleWatcher, definitions, rule_sources};
 use crate::secret::{TOKEN_BYTES, secret};
-use crate::{source_watch, table_watch};
+use crate::{dataset_watch, source_watch, table_watch};
 
 /// How often a waiting caller looks whether the stages have caught up.
 const IDLE_CHECK: Duration = Duration::from_millis(25);
@@ -300,6 +300,9 @@ impl Engine {
             let (settings, folder) = (config.sources.clone(), &config.data.folder);
             let watching = source_watch::start(bus, "normalize", settings, folder, shutdown);
             self.watching.extend(watching.map_err(beside)?);
+            let (bus, shutdown) = (Arc::clone(&self.bus), self.shutdown.clone());
+            let watching = dataset_watch::start(bus, "normalize", shutdown).map_err(beside)?;
+            self.watching.push(watching);
         }
         let takes_logs = parts.contains(&Part::Ingest);
         // Who takes logs in watches all stages, also those of other processes.

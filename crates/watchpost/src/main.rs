@@ -11,6 +11,7 @@ mod address;
 mod args;
 mod commands;
 mod config;
+mod dataset_watch;
 mod engine;
 mod events;
 mod followed_files;

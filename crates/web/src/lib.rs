@@ -19,6 +19,7 @@
 mod access;
 mod api;
 mod auth;
+pub mod datasets;
 pub mod files;
 mod health;
 pub mod ledger;

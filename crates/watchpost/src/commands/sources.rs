@@ -1,14 +1,17 @@
 //! `watchpost sources`: who sends, how much and when last; `sources ledger`: what became of it;
-//! `sources files`: how far the followed files are read; `sources test`: the tests of mappings.
+//! `sources health`: how well it becomes events; `sources files`: how far the followed files are read; `sources test`: the tests of mappings.
 
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use event::Timestamp;
+use normalize::health::DatasetHealth;
+use web::datasets::DatasetList;
 use web::files::{FileList, FollowedFile};
 use web::ledger::{LedgerAnswer, SourceAccount};
 
-use crate::args::{Format, SourcesArgs, SourcesCommand};
+use crate::args::{Format, RejectedOn, SourcesArgs, SourcesCommand};
 use crate::commands::rejected::{Reached, reach};
 use crate::commands::server::Server;
 use crate::commands::{Outcome, checked};
@@ -21,6 +24,7 @@ pub(crate) fn run(args: &SourcesArgs) -> Outcome {
     let (on, format) = match &args.command {
         None => (&args.on, args.format),
         Some(SourcesCommand::Ledger { on, format }) => (on, *format),
+        Some(SourcesCommand::Health { on, format }) => return health(on, *format),
         Some(SourcesCommand::Files { server, format }) => return files(server, *format),
         Some(SourcesCommand::Test { paths, update }) => return source_tests::run(paths, *update),
     };
@@ -60,6 +64,32 @@ fn files(server: &str, format: Format) -> Outcome {
     Ok(checked(files.iter().all(|file| file.problem.is_empty())))
 }
 
+fn health(on: &RejectedOn, format: Format) -> Outcome {
+    let DatasetList { datasets } = match reach(on, TIME_MAX)? {
+        Reached::Server(server) => serde_json::from_str(&server.get("/api/v1/datasets", &[])?)?,
+        Reached::Bus(bus, _) => web::datasets::read(bus.as_ref(), Timestamp::now())?,
+    };
+    let text = match format {
+        Format::Table => {
+            table(&datasets, ("dataset", |of| &of.dataset), &HEALTH) + &problems(&datasets)
+        }
+        Format::Jsonl => lines(&datasets)?,
+    };
+    std::io::stdout().lock().write_all(text.as_bytes())?;
+    Ok(checked(datasets.iter().all(|dataset| dataset.problems.is_empty())))
+}
+
+/// What is wrong, a line each, below the table.
+fn problems(datasets: &[DatasetHealth]) -> String {
+    let all = datasets.iter().flat_map(|of| of.problems.iter().map(move |problem| (of, problem)));
+    let lines = all.map(|(of, problem)| {
+        let (name, text) = (style::plain(&of.dataset), style::plain(&problem.text));
+        format!("{} {name}: {text}\n", style::error(&format!("{}:", problem.kind)))
+    });
+    let lines: String = lines.collect();
+    if lines.is_empty() { lines } else { format!("\n{lines}") }
+}
+
 fn lines<T: serde::Serialize>(rows: &[T]) -> Result<String, serde_json::Error> {
     let lines: Result<Vec<String>, _> = rows.iter().map(serde_json::to_string).collect();
     Ok(lines?.into_iter().map(|line| line + "\n").collect())
@@ -92,6 +122,24 @@ const ACCOUNTS: [Column<SourceAccount>; 7] = [
         error => format!("{error:+}"),
     }),
 ];
+
+/// How well a dataset's records become events.
+const HEALTH: [Column<DatasetHealth>; 10] = [
+    ("events 24h", true, |of| of.events.to_string()),
+    ("last hour", true, |of| of.events_last_hour.to_string()),
+    ("usual", true, |of| of.events_usual_hour.to_string()),
+    ("unparsed", true, |of| share(of, of.unparsed)),
+    ("no time", true, |of| share(of, of.missing_time)),
+    ("late", true, |of| share(of, of.late)),
+    ("delay", true, |of| format!("{:.1} s", of.delay_ms as f64 / 1000.0)),
+    ("fields", true, |of| of.fields.to_string()),
+    ("not ECS", true, |of| of.fields_outside_ecs.to_string()),
+    ("last", false, |of| to_the_second(&of.last)),
+];
+
+fn share(of: &DatasetHealth, count: u64) -> String {
+    if count == 0 { "-".to_owned() } else { of.share(count) }
+}
 
 /// How far a file is read.
 const FILES: [Column<FollowedFile>; 4] = [
@@ -201,6 +249,40 @@ mod tests {
             |columns| table(&[one.clone(), two.clone()], ("source", |of| &of.source), columns);
         assert_snapshot!(shown(&ACCOUNTS));
         assert_snapshot!("registry", shown(&REGISTRY));
+    }
+
+    #[test]
+    fn health_is_shown_in_columns() {
+        let problem = normalize::health::Problem {
+            kind: "vanished".to_owned(),
+            field: "user.name".to_owned(),
+            text: "`user.name` was in nearly every event and is in none of the last 60 looked at"
+                .to_owned(),
+            since: "2026-11-24T12:00:00Z".to_owned(),
+        };
+        let one = DatasetHealth {
+            dataset: "okta.system".to_owned(),
+            events: 24_000,
+            events_last_hour: 900,
+            events_usual_hour: 1000,
+            unparsed: 48,
+            late: 7,
+            delay_ms: 1_450,
+            fields: 64,
+            fields_outside_ecs: 31,
+            last: "2026-11-24T12:10:00.25Z".to_owned(),
+            problems: vec![problem],
+            ..DatasetHealth::default()
+        };
+        let two = DatasetHealth { dataset: "a\u{1b}[31m".to_owned(), ..DatasetHealth::default() };
+        let all = [one, two];
+        assert_snapshot!(table(&all, ("dataset", |of| &of.dataset), &HEALTH) + &problems(&all), @"
+        dataset      events 24h  last hour  usual  unparsed  no time   late  delay  fields  not ECS  last
+        okta.system       24000        900   1000     0.2 %        -  0.0 %  1.4 s      64       31  2026-11-24T12:10:00Z
+        a�[31m                0          0      0         -        -      -  0.0 s       0        0  -
+
+        vanished: okta.system: `user.name` was in nearly every event and is in none of the last 60 looked at
+        ");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! document and the page that lists them.
 
 pub(crate) mod alerts;
+pub(crate) mod datasets;
 pub(crate) mod ledger;
 pub(crate) mod openapi;
 pub(crate) mod rejected;
@@ -11,15 +12,19 @@ pub(crate) mod rules;
 pub(crate) mod search;
 pub(crate) mod status;
 
+use std::sync::Arc;
+
 use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
+use bus::BusError;
 use serde_json::{Value, json};
 
-use crate::search::SearchError;
+use crate::AppState;
+use crate::search::{SearchError, blocking};
 use crate::server::Context;
 
 /// A call of the API.
@@ -200,6 +205,15 @@ pub(crate) const ROUTES: &[Route] = &[
         handler: || get(ledger::ledger),
     },
     Route {
+        path: "/api/v1/datasets",
+        summary: "Data health: how well the records of each dataset become events, and what is wrong with them.",
+        parameters: &[],
+        answer: "DatasetList",
+        takes: None,
+        bound: Some(Bound::Rejected),
+        handler: || get(datasets::datasets),
+    },
+    Route {
         path: "/api/v1/files",
         summary: "The log files that this process follows: how far each is read, when last, and why one can't be.",
         parameters: &[],
@@ -290,6 +304,30 @@ impl ApiError {
     pub(crate) fn not_found(what: &str) -> Self {
         ApiError::new(StatusCode::NOT_FOUND, what)
     }
+}
+
+/// Reads from the bus what takes a while, for one at a time.
+pub(crate) async fn read_bus<T: Send + 'static>(
+    context: &Context,
+    read: impl FnOnce(&AppState) -> Result<T, BusError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let Ok(turn) = Arc::clone(&context.rejected).try_acquire_owned() else {
+        let text = "the bus is being read for somebody else; try again in a moment";
+        return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, text));
+    };
+    let app = context.app.clone();
+    let read = blocking(move || {
+        // Held until the work is done, even if whoever asked is gone before.
+        let _turn = turn;
+        read(&app)
+    });
+    read.await?.map_err(|error| {
+        let status = match error.is_transient() {
+            true => StatusCode::SERVICE_UNAVAILABLE,
+            false => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        ApiError::new(status, error.to_string())
+    })
 }
 
 impl From<QueryRejection> for ApiError {

@@ -310,6 +310,28 @@ fn schemas() -> Value {
                 ("sender", text()),
             ]))),
         ]),
+        "DatasetList": object(&[
+            ("datasets", list(object(&[
+                ("dataset", text()),
+                ("events", count()),
+                ("events_last_hour", count()),
+                ("events_usual_hour", count()),
+                ("unparsed", count()),
+                ("missing_time", count()),
+                ("late", count()),
+                ("ahead", count()),
+                ("delay_ms", json!({"type": "integer"})),
+                ("fields", count()),
+                ("fields_outside_ecs", count()),
+                ("last", text()),
+                ("problems", list(object(&[
+                    ("kind", text()),
+                    ("field", text()),
+                    ("text", text()),
+                    ("since", text()),
+                ]))),
+            ]))),
+        ]),
         "FileList": object(&[
             ("files", list(object(&[
                 ("path", text()),

@@ -1,6 +1,7 @@
 //! The pages: rendered on the server from templates that are checked at compile time.
 
 mod alerts;
+mod datasets;
 mod events;
 mod histogram;
 pub(crate) mod link;
@@ -32,6 +33,7 @@ pub(crate) fn router() -> Router<Context> {
         .route("/alerts/{id}", get(alerts::one))
         .route("/rules", get(rules::list))
         .route("/rules/{id}", get(rules::one))
+        .route("/datasets", get(datasets::list))
         .route("/api", get(calls))
 }
 

@@ -47,7 +47,7 @@ impl Hit {
     }
 }
 
-fn times(time: Option<Timestamp>) -> (String, String) {
+pub(super) fn times(time: Option<Timestamp>) -> (String, String) {
     time.map(|time| (time.to_string(), short(time))).unwrap_or_default()
 }
 
