@@ -9,6 +9,7 @@ use std::ops::ControlFlow;
 use bus::{Bus, BusError, Topic};
 
 use crate::files::{self, File, Problem, ReadOptions};
+use crate::privacy::Privacy;
 use crate::{Batch, metrics};
 
 /// A batch is appended when it has so many bytes: enough that a sync's few milliseconds are spread.
@@ -42,7 +43,7 @@ pub enum ImportError {
     },
 }
 
-/// Appends the records of files, in their order. `progress` is told after every batch and file, and
+/// Appends the records of files, in their order, without what privacy rules hide. `progress` is told after every batch and file, and
 /// may stop the import; what was read by then is appended.
 ///
 /// # Errors
@@ -51,6 +52,7 @@ pub fn import(
     bus: &dyn Bus,
     files: &[File],
     options: &ReadOptions<'_>,
+    privacy: &Privacy,
     progress: &mut dyn FnMut(&File, &Imported) -> ControlFlow<()>,
 ) -> Result<Imported, ImportError> {
     let mut imported = Imported::default();
@@ -63,7 +65,7 @@ pub fn import(
             if batch.bytes_len() < BATCH_BYTES {
                 return ControlFlow::Continue(());
             }
-            if let Err(error) = append(bus, &mut batch, &mut imported) {
+            if let Err(error) = append(bus, &mut batch, privacy, &mut imported) {
                 failed = Some(error);
                 return ControlFlow::Break(());
             }
@@ -72,7 +74,7 @@ pub fn import(
         });
         let appended = match failed {
             Some(error) => Err(error),
-            None => append(bus, &mut batch, &mut imported),
+            None => append(bus, &mut batch, privacy, &mut imported),
         };
         appended.map_err(|error| ImportError::Bus { file: file.name().to_owned(), error })?;
         imported.problems.extend(read.problems);
@@ -88,8 +90,14 @@ pub fn import(
     Ok(imported)
 }
 
-fn append(bus: &dyn Bus, batch: &mut Batch, imported: &mut Imported) -> Result<(), BusError> {
+fn append(
+    bus: &dyn Bus,
+    batch: &mut Batch,
+    privacy: &Privacy,
+    imported: &mut Imported,
+) -> Result<(), BusError> {
     let (records, bytes) = (batch.len() as u64, batch.payload_bytes());
+    batch.hide(privacy);
     bus.append(Topic::Raw, batch.records_mut())?;
     batch.clear();
     imported.records += records;

@@ -22,6 +22,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::metrics;
+use crate::privacy::Privacy;
 
 /// The unit of room, in bytes. A request takes several at once, so that counting costs little.
 const ROOM_BYTES: usize = 64 * 1024;
@@ -92,6 +93,7 @@ impl Gate {
 
 struct Shared {
     bus: Arc<dyn Bus>,
+    privacy: Privacy,
     gate: Gate,
     limits: IntakeLimits,
     /// Free room, in units.
@@ -104,6 +106,9 @@ struct Shared {
 pub struct Batch {
     records: Records,
     payload_bytes: u64,
+    /// How many of the records privacy rules were applied to, from the first on: only once, whatever
+    /// the bus says.
+    hidden: usize,
     received: Option<Timestamp>,
     received_text: String,
     position_text: String,
@@ -194,6 +199,7 @@ impl Batch {
     pub fn clear(&mut self) {
         self.records.clear();
         self.payload_bytes = 0;
+        self.hidden = 0;
         self.room = None;
     }
 
@@ -208,6 +214,13 @@ impl Batch {
             }
         }
         self.records = kept;
+        self.hidden -= usize::from(index < self.hidden);
+    }
+
+    /// Hides what must not be stored, in the records that were pushed since it was done last.
+    pub(crate) fn hide(&mut self, privacy: &Privacy) {
+        privacy.apply(&mut self.records, self.hidden);
+        self.hidden = self.records.len();
     }
 
     /// The records, for an append by the caller's own hand.
@@ -244,15 +257,25 @@ impl Room {
 impl Intake {
     /// An intake before this bus.
     pub fn new(bus: Arc<dyn Bus>, limits: IntakeLimits) -> Self {
+        Intake::with_privacy(bus, limits, Privacy::default())
+    }
+
+    /// One that hides what these rules say before the bus has it.
+    pub fn with_privacy(bus: Arc<dyn Bus>, limits: IntakeLimits, privacy: Privacy) -> Self {
         let units = limits.in_flight_bytes_max.div_ceil(ROOM_BYTES).max(1);
         let units_max = u32::try_from(units).unwrap_or(u32::MAX);
         let room = Arc::new(Semaphore::new(units_max as usize));
-        Intake(Arc::new(Shared { bus, gate: Gate::default(), limits, room, units_max }))
+        Intake(Arc::new(Shared { bus, privacy, gate: Gate::default(), limits, room, units_max }))
     }
 
     /// Whether an append would be taken now, or why not.
     pub fn health(&self) -> Result<(), BusError> {
         self.0.gate.closed().map_or_else(|| self.0.bus.health(), Err)
+    }
+
+    /// What it hides.
+    pub fn privacy(&self) -> &Privacy {
+        &self.0.privacy
     }
 
     /// The gate before it.
@@ -287,6 +310,7 @@ impl Intake {
         if batch.is_empty() {
             return Ok(());
         }
+        batch.hide(&self.0.privacy);
         let started = Instant::now();
         let deadline = match when_full {
             WhenFull::Wait => None,
@@ -329,6 +353,7 @@ impl Intake {
         if batch.is_empty() {
             return Ok(());
         }
+        batch.hide(&self.0.privacy);
         let started = Instant::now();
         let count = batch.len() as u64;
         let mut pause = RETRY_WAIT;

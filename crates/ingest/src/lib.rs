@@ -10,6 +10,8 @@
 //! One splitter takes apart what holds several records (lines, JSON arrays, pretty-printed
 //! objects), for a request as for a file, piece by piece as the bytes arrive.
 //!
+//! Each payload, that is, but for what [`privacy`] rules hide of it before it is stored.
+//!
 //! What it refuses to do: understand a payload. A broken line is a record like any other, and
 //! normalisation says what is wrong with it. Only what is larger than a record may be is refused,
 //! and that is told to the sender or the caller, with its place.
@@ -24,6 +26,7 @@ mod intake;
 pub mod lumberjack;
 mod metrics;
 mod name;
+pub mod privacy;
 pub mod protocol;
 mod sender;
 mod split;

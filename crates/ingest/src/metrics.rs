@@ -152,7 +152,7 @@ fn counter(name: &str, help: &str) -> IntCounter {
     register(IntCounter::new(name, help).expect("the name is valid"))
 }
 
-fn counters(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+pub(crate) fn counters(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
     register(IntCounterVec::new(Opts::new(name, help), labels).expect("the name is valid"))
 }
 

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use bus::{Batch, Bus, BusError, MemoryBus, MemorySettings, PollLimits, Topic};
 use event::Timestamp;
 use ingest::files::{self, File, FileRead, Place, ReadOptions};
+use ingest::privacy::Privacy;
 use proptest::prelude::*;
 
 fn options() -> ReadOptions<'static> {
@@ -289,11 +290,12 @@ fn an_import_appends_everything_in_order() {
     let mut told = Vec::new();
     let options =
         ReadOptions { dataset: "test.import", ..ReadOptions::new(Timestamp::from_millis(1_000)) };
-    let imported = ingest::import(&bus, &listing.files, &options, &mut |_, imported| {
-        told.push(imported.records);
-        ControlFlow::Continue(())
-    })
-    .unwrap();
+    let imported =
+        ingest::import(&bus, &listing.files, &options, &Privacy::default(), &mut |_, imported| {
+            told.push(imported.records);
+            ControlFlow::Continue(())
+        })
+        .unwrap();
     assert_eq!((imported.files, imported.records, imported.problems.len()), (3, 11, 1));
     assert!(told.is_sorted() && told.len() >= 6, "{told:?}");
     let stored = stored(&bus);
@@ -343,11 +345,13 @@ fn an_import_can_be_stopped_and_tells_what_failed() {
     let options = options();
     let bus = MemoryBus::default();
     let stop = |_: &File, _: &ingest::Imported| ControlFlow::Break(());
-    let imported = ingest::import(&bus, &listing.files, &options, &mut { stop }).unwrap();
+    let imported =
+        ingest::import(&bus, &listing.files, &options, &Privacy::default(), &mut { stop }).unwrap();
     assert_eq!((imported.files, imported.records), (1, 100));
 
     let bus = MemoryBus::new(MemorySettings { record_bytes_max: 10, ..MemorySettings::default() });
-    let error = ingest::import(&bus, &listing.files, &options, &mut { stop }).unwrap_err();
+    let error = ingest::import(&bus, &listing.files, &options, &Privacy::default(), &mut { stop })
+        .unwrap_err();
     let ingest::ImportError::Bus { file, error } = error;
     assert!(file.ends_with("a.log") && matches!(error, BusError::RecordTooLarge { .. }));
 }

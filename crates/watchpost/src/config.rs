@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use ingest::SenderSettings;
+use ingest::privacy::PrivacyRule;
 use ingest::tail::FileSettings;
 use serde::Deserialize;
 
@@ -40,6 +41,8 @@ pub(crate) struct Config {
     pub(crate) sources: SourceSettings,
     /// Senders with a name and rights.
     pub(crate) senders: Vec<SenderTable>,
+    /// What of records must not be stored.
+    pub(crate) privacy: Vec<PrivacyRule>,
     /// What shippers speak over HTTP.
     pub(crate) shippers: Shippers,
     /// Syslog listeners.
@@ -119,11 +122,14 @@ pub(crate) struct TlsSettings {
 pub(crate) struct IngestSettings {
     /// Whether a protocol that asks for no proof takes logs from addresses of no sender.
     pub(crate) unknown_senders: bool,
+    /// The key of the hashes that privacy rules make, 64 hexadecimal digits; empty: `privacy.key` in
+    /// the data folder, made when it is needed.
+    pub(crate) privacy_key: PathBuf,
 }
 
 impl Default for IngestSettings {
     fn default() -> Self {
-        IngestSettings { unknown_senders: true }
+        IngestSettings { unknown_senders: true, privacy_key: PathBuf::new() }
     }
 }
 

@@ -17,6 +17,7 @@ use correlation::{CorrelationStage, Correlations};
 use detection::{DetectionStage, Rules, Watcher};
 use enrichment::Enrichment;
 use indexing::{Index, IndexError, IndexStage};
+use ingest::privacy::{self, Privacy, PrivacyError};
 use ingest::tail::TailError;
 use ingest::{Intake, SenderError};
 use normalize::NormalizeStage;
@@ -31,7 +32,7 @@ use crate::listeners::{Doors, Listeners};
 use crate::mappings;
 use crate::open_bus::{self, OpenBus};
 use crate::rules::{RuleWatcher, definitions, rule_sources};
-use crate::secret::{TOKEN_BYTES, secret};
+use crate::secret::{TOKEN_BYTES, bytes_of, secret};
 use crate::{dataset_watch, source_watch, table_watch};
 
 /// How often a waiting caller looks whether the stages have caught up.
@@ -121,6 +122,9 @@ pub(crate) enum EngineError {
         /// What is missing.
         what: &'static str,
     },
+    /// What must not be stored.
+    #[error(transparent)]
+    Privacy(#[from] PrivacyError),
     /// The tables that events are enriched from.
     #[error("enrichment: {0}")]
     Enrichment(#[from] enrichment::Error),
@@ -194,7 +198,7 @@ pub(crate) struct Engine {
     token: web::Token,
     workers: Arc<Mutex<Vec<Worker>>>,
     shutdown: Shutdown,
-    intake: Intake,
+    pub(crate) intake: Intake,
     listeners: Option<Listeners>,
     files: FollowedFiles,
     /// The threads that watch it.
@@ -224,7 +228,8 @@ impl Engine {
         let token = web::Token::new(&secret(&folder.join("token"), TOKEN_BYTES)?);
         let (watcher, rules) = Watcher::start(rule_sources(config));
         let correlations = Correlations::new(definitions(&rules.current()));
-        let intake = Intake::new(Arc::clone(&bus), ingest::IntakeLimits::default());
+        let limits = ingest::IntakeLimits::default();
+        let intake = Intake::with_privacy(Arc::clone(&bus), limits, privacy(config)?);
         let followed = if has(Part::Ingest) { config.files.as_slice() } else { &[] };
         let files = FollowedFiles::open(followed, &folder.join("files.json"), &intake)?;
         let mut engine = Engine {
@@ -463,6 +468,23 @@ fn normalize_options(
         enrichment,
         ..normalize::Options::default()
     })
+}
+
+/// What records must not be stored with. The key is made only where something is hashed.
+fn privacy(config: &Config) -> Result<Privacy, EngineError> {
+    let mut key = [0; 32];
+    if privacy::wants_key(&config.privacy) {
+        let path = match config.ingest.privacy_key.as_os_str().is_empty() {
+            true => config.data.folder.join("privacy.key"),
+            false => config.ingest.privacy_key.clone(),
+        };
+        let text = secret(&path, key.len())?;
+        key = bytes_of(&text).ok_or_else(|| PrivacyError::Key {
+            path,
+            problem: "64 hexadecimal digits are wanted".to_owned(),
+        })?;
+    }
+    Ok(Privacy::new(&config.privacy, key)?)
 }
 
 fn stopped(workers: &Mutex<Vec<Worker>>) -> Option<&'static str> {

@@ -42,6 +42,18 @@ pub(crate) fn secret(path: &Path, bytes: usize) -> Result<String, EngineError> {
     Ok(text)
 }
 
+/// The bytes that so many hexadecimal digits are.
+pub(crate) fn bytes_of<const N: usize>(digits: &str) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    if digits.len() != N * 2 {
+        return None;
+    }
+    for (byte, pair) in bytes.iter_mut().zip(digits.as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
 /// So many bytes of the system's random source, as hexadecimal digits.
 pub(crate) fn random(bytes: usize) -> std::io::Result<String> {
     let mut random = vec![0u8; bytes];

@@ -34,14 +34,20 @@ pub(crate) fn run(args: &ImportArgs) -> Outcome {
         ..ReadOptions::new(Timestamp::now())
     };
     let shows_progress = std::io::stderr().is_terminal();
-    let imported =
-        ingest::import(engine.bus.as_ref(), &listing.files, &options, &mut |file, so_far| {
+    let privacy = engine.intake.privacy();
+    let imported = ingest::import(
+        engine.bus.as_ref(),
+        &listing.files,
+        &options,
+        privacy,
+        &mut |file, so_far| {
             if shows_progress {
                 eprint!("\r{} records, in {}\x1b[K", so_far.records, style::plain(file.name()));
                 std::io::stderr().flush().ok();
             }
             ControlFlow::Continue(())
-        });
+        },
+    );
     if shows_progress {
         eprint!("\r\x1b[K");
     }
