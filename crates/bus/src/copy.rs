@@ -267,8 +267,12 @@ fn join(bus: &dyn Bus, group: &str, topics: &[Topic]) -> Result<Box<dyn Consumer
     Ok(consumer)
 }
 
-/// Reads a topic from its beginning to its end.
-fn read_all(
+/// Reads a topic from its beginning to the end that it has now, and commits nothing. Nobody else may
+/// do so at the same time.
+///
+/// # Errors
+/// When the bus does not answer, somebody else reads, or `each` says so.
+pub fn read_all(
     bus: &dyn Bus,
     topic: Topic,
     each: &mut dyn FnMut(Record<'_>) -> Result<(), BusError>,

@@ -101,6 +101,18 @@ impl Searcher {
         failed.map_or(Ok(None), Err)
     }
 
+    /// Everything that has this id: more than one only where an exchange was cut off between two days.
+    ///
+    /// # Errors
+    /// When a partition cannot be read.
+    pub fn get_all(&self, id: &str) -> Result<Vec<Hit>, IndexError> {
+        let mut hits = Vec::new();
+        for partition in self.inner.partitions() {
+            hits.extend(guarded(partition.id, || find(&partition, id))?);
+        }
+        Ok(hits)
+    }
+
     /// Partitions of the kinds and days that are asked for.
     fn pruned(&self, request: &SearchRequest<'_>) -> Vec<Arc<Partition>> {
         let mut partitions = self.inner.partitions();

@@ -124,6 +124,23 @@ impl IndexWriter {
         self.waiting.entry(id).or_default().push(document);
     }
 
+    /// Takes a document out of the partition of the time that it was stored with. What is added under
+    /// the same id afterwards is there.
+    ///
+    /// # Errors
+    /// As [`IndexWriter::flush`].
+    pub fn remove(&mut self, kind: Kind, time: Timestamp, id: &str) -> Result<(), IndexError> {
+        let partition = PartitionId::of(kind, time);
+        // What waits for it is older.
+        let waiting = self.waiting.remove(&partition).unwrap_or_default();
+        self.flush_partition(partition, waiting)?;
+        if let Some(open) = self.open.get_mut(&partition) {
+            open.writer.delete_term(Term::from_field_text(open.partition.fields.id, id));
+            open.changed = true;
+        }
+        Ok(())
+    }
+
     /// How many bytes of documents are not committed.
     pub fn uncommitted_bytes(&self) -> usize {
         self.uncommitted_bytes + self.waiting_bytes

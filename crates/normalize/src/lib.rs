@@ -27,7 +27,7 @@ mod windows;
 mod windows_tables;
 
 pub use classes::classes;
-pub use stage::NormalizeStage;
+pub use stage::{NormalizeStage, event_id, event_json, raw_record};
 
 use std::sync::Arc;
 

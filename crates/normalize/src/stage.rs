@@ -103,16 +103,8 @@ impl Stage for NormalizeStage {
         now: Timestamp,
         output: &mut Output,
     ) -> Result<(), Reject> {
-        let mut raw = RawRecord::new(record.value, record.timestamp);
-        for (name, value) in record.headers.iter() {
-            raw.read_header(name, value);
-        }
-        let id = EventId {
-            log: &self.log,
-            partition: record.partition.0,
-            offset: record.offset.0,
-            index: 0,
-        };
+        let raw = raw_record(record);
+        let id = event_id(&self.log, record);
         let (counters, health, json) = (&mut self.counters, &mut self.health, &mut self.json);
         let events = output.to(Topic::Events);
         let mut too_large = None;
@@ -136,6 +128,29 @@ impl Stage for NormalizeStage {
             None => Ok(()),
         }
     }
+}
+
+/// A record of the topic `raw`, with what its headers say.
+pub fn raw_record<'r>(record: &Record<'r>) -> RawRecord<'r> {
+    let mut raw = RawRecord::new(record.value, record.timestamp);
+    for (name, value) in record.headers.iter() {
+        raw.read_header(name, value);
+    }
+    raw
+}
+
+/// The id of the first event of a record of the log with this identity.
+pub fn event_id<'r>(log_id: &'r str, record: &Record<'_>) -> EventId<'r> {
+    let Record { partition, offset, .. } = record;
+    EventId { log: log_id, partition: partition.0, offset: offset.0, index: 0 }
+}
+
+/// An event as it goes onto the topic `events`: if need be without its original. None if it is too
+/// large even so, and its record is rejected.
+pub fn event_json(event: &Event) -> Option<Vec<u8>> {
+    let mut json = Vec::new();
+    write(event, &mut json);
+    (json.len() <= EVENT_BYTES_MAX).then_some(json)
 }
 
 /// Writes the event, if need be without its original: the topic `raw` has that too.

@@ -41,6 +41,8 @@ pub(crate) enum Command {
     Hunt(HuntArgs),
     /// Bring files through the whole pipeline
     Import(ImportArgs),
+    /// Map the kept raw records anew, and exchange what the index has of them
+    Renormalize(RenormalizeArgs),
     /// Look at records that a stage could not process, and put them back
     Rejected(RejectedArgs),
     /// Look after the sources: what each sent, and what became of it
@@ -408,6 +410,25 @@ pub(crate) struct ImportArgs {
     /// Files (.evtx, .json, .jsonl, .log, .gz, .zst), folders, or `-` for standard input
     #[arg(required = true, value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RenormalizeArgs {
+    /// The configuration file
+    #[arg(long, value_name = "FILE", env = "WATCHPOST_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// The data folder, while no server runs on it
+    #[arg(long, value_name = "DIR", env = "WATCHPOST_DATA")]
+    pub(crate) data: Option<PathBuf>,
+    /// Only records that came since then: an age (2h, 7d), a day or RFC 3339
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Only events that are of this dataset now or were before; `okta.*` for all that begin so
+    #[arg(long, value_name = "NAME")]
+    pub(crate) dataset: Option<String>,
+    /// Say what would change, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, clap::Args)]

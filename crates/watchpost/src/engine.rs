@@ -454,7 +454,7 @@ impl Engine {
 
 /// How records become events. A source file with a fault stops the start: events that are mapped
 /// wrongly are not found by any rule.
-fn normalize_options(
+pub(crate) fn normalize_options(
     config: &Config,
     enrichment: Enrichment,
 ) -> Result<normalize::Options, EngineError> {
@@ -511,7 +511,7 @@ pub(crate) fn io<'p>(
 }
 
 impl crate::config::IndexSettings {
-    fn options(&self) -> indexing::Options {
+    pub(crate) fn options(&self) -> indexing::Options {
         indexing::Options {
             memory_bytes_max: self.memory_mb_max.max(32) * 1024 * 1024,
             retention_days: Some(self.days.max(1)),

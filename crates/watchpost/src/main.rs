@@ -56,6 +56,7 @@ fn main() -> ExitCode {
         Command::Search(args) => commands::search::run(&args),
         Command::Hunt(args) => commands::hunt::run(&args),
         Command::Import(args) => commands::import::run(&args),
+        Command::Renormalize(args) => commands::renormalize::run(&args),
         Command::Rejected(args) => commands::rejected::run(&args),
         Command::Sources(args) => commands::sources::run(&args),
         Command::Bus(args) => commands::bus::run(&args),

@@ -6,6 +6,7 @@ pub(crate) mod demo;
 pub(crate) mod hunt;
 pub(crate) mod import;
 pub(crate) mod rejected;
+pub(crate) mod renormalize;
 pub(crate) mod rules;
 pub(crate) mod run;
 pub(crate) mod scan;
