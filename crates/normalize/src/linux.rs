@@ -86,6 +86,10 @@ pub(crate) fn decode(program: &str, text: &str, out: &mut Event) {
             _ => {}
         }
     }
+    if out.get("event.category").is_none() {
+        out.append("event.category", "host");
+        out.append("event.type", "info");
+    }
     // Any program's name may be a rule's service, but only known ones make a dataset: senders choose
     // the names, and datasets are listed and counted.
     let class = if service.is_empty() { NO_PROGRAM } else { service };
@@ -751,7 +755,7 @@ mod tests {
             "pam_unix(sshd:session): session opened for user anna(uid=1000) by (uid=0)",
             "pam_unix(sshd:auth): authentication failure; logname= uid=0 euid=0 tty=ssh ruser= rhost=203.0.113.5  user=root",
             "Server listening on 0.0.0.0 port 22.",
-        ]), @r#"
+        ]), @"
         event.action=ssh_login event.category=authentication event.category=session event.outcome=success event.type=start linux.ssh.key=ED25519 SHA256:abc linux.ssh.method=publickey process.name=sshd source.address=203.0.113.5 source.ip=203.0.113.5 source.port=50000 user.name=anna
         event.action=ssh_login event.category=authentication event.category=session event.outcome=success event.type=start linux.ssh.method=password process.name=sshd source.address=2001:db8::5 source.ip=2001:db8::5 source.port=50000 user.name=anna
         event.action=ssh_login event.category=authentication event.outcome=failure event.type=start linux.ssh.method=password process.name=sshd source.address=203.0.113.5 source.ip=203.0.113.5 source.port=50001 user.name=root
@@ -767,8 +771,8 @@ mod tests {
         event.action=ssh_login event.category=authentication event.outcome=failure event.reason=not listed in AllowUsers event.type=start event.type=denied process.name=sshd source.address=203.0.113.5 source.ip=203.0.113.5 user.name=anna
         event.action=session_opened event.category=session event.outcome=success event.type=start process.name=sshd user.id=1000 user.name=anna
         event.action=login_failed event.category=authentication event.outcome=failure event.type=start linux.tty=ssh process.name=sshd source.address=203.0.113.5 source.ip=203.0.113.5 user.name=root
-        process.name=sshd
-        "#);
+        event.category=host event.type=info process.name=sshd
+        ");
     }
 
     #[test]

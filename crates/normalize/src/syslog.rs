@@ -502,7 +502,7 @@ mod tests {
 
     #[test]
     fn structured_data_is_kept() {
-        assert_snapshot!(normalized("<165>1 2026-11-24T10:00:00Z h app 7 ID1 [x@32473 k=\"v\" k=\"w\"] text", ""), @r#"{"@timestamp":"2026-11-24T10:00:00Z","event":{"dataset":"linux.syslog","module":"linux"},"host":{"name":"h","os":{"type":"linux"}},"log":{"level":"notice","syslog":{"appname":"app","facility":{"code":20,"name":"local4"},"hostname":"h","msgid":"ID1","priority":165,"procid":"7","severity":{"code":5,"name":"notice"},"structured_data":{"x@32473":{"k":["v","w"]}},"version":"1"}},"message":"text","process":{"name":"app","pid":7},"related":{"hosts":["h"]},"watchpost":{"logsource":{"product":"linux","service":"app"}}}"#);
+        assert_snapshot!(normalized("<165>1 2026-11-24T10:00:00Z h app 7 ID1 [x@32473 k=\"v\" k=\"w\"] text", ""), @r#"{"@timestamp":"2026-11-24T10:00:00Z","event":{"category":["host"],"dataset":"linux.syslog","module":"linux","type":["info"]},"host":{"name":"h","os":{"type":"linux"}},"log":{"level":"notice","syslog":{"appname":"app","facility":{"code":20,"name":"local4"},"hostname":"h","msgid":"ID1","priority":165,"procid":"7","severity":{"code":5,"name":"notice"},"structured_data":{"x@32473":{"k":["v","w"]}},"version":"1"}},"message":"text","process":{"name":"app","pid":7},"related":{"hosts":["h"]},"watchpost":{"logsource":{"product":"linux","service":"app"}}}"#);
     }
 
     #[test]

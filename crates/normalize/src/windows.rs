@@ -875,6 +875,10 @@ fn classify(header: &Header<'_>, out: &mut Event) {
             out.append("event.type", *kind);
         }
     }
+    if out.get("event.category").is_none() {
+        out.append("event.category", windows_tables::category(header.service));
+        out.append("event.type", "info");
+    }
     if header.log == Log::Security && header.code == 4625 {
         default(out, "event.outcome", "failure");
     }
@@ -996,7 +1000,7 @@ mod tests {
 
     #[test]
     fn other_channels_keep_their_data() {
-        assert_snapshot!(evtx("Some-Vendor/Operational", "Some-Vendor", 9, "0x0", r#""EventData":{"A":"x","B":[1,2],"C":null}"#), @r#"{"@timestamp":"2026-11-24T10:00:00.1234567Z","event":{"code":"9","dataset":"windows.eventlog","module":"windows","provider":"Some-Vendor"},"host":{"name":"pc1.example","os":{"type":"windows"}},"log":{"level":"information"},"related":{"hosts":["pc1.example"]},"watchpost":{"logsource":{"product":"windows"}},"winlog":{"channel":"Some-Vendor/Operational","computer_name":"pc1.example","event_data":{"A":"x","B":[1,2],"C":null},"keywords":"0x0","level":4,"opcode":0,"process":{"pid":4,"thread":{"id":8}},"provider_guid":"{G}","provider_name":"Some-Vendor","record_id":77,"task":1,"user":{"identifier":"S-1-5-18"},"version":2}}"#);
+        assert_snapshot!(evtx("Some-Vendor/Operational", "Some-Vendor", 9, "0x0", r#""EventData":{"A":"x","B":[1,2],"C":null}"#), @r#"{"@timestamp":"2026-11-24T10:00:00.1234567Z","event":{"category":["host"],"code":"9","dataset":"windows.eventlog","module":"windows","provider":"Some-Vendor","type":["info"]},"host":{"name":"pc1.example","os":{"type":"windows"}},"log":{"level":"information"},"related":{"hosts":["pc1.example"]},"watchpost":{"logsource":{"product":"windows"}},"winlog":{"channel":"Some-Vendor/Operational","computer_name":"pc1.example","event_data":{"A":"x","B":[1,2],"C":null},"keywords":"0x0","level":4,"opcode":0,"process":{"pid":4,"thread":{"id":8}},"provider_guid":"{G}","provider_name":"Some-Vendor","record_id":77,"task":1,"user":{"identifier":"S-1-5-18"},"version":2}}"#);
     }
 
     #[test]

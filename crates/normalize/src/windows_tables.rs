@@ -2,8 +2,8 @@
 //!
 //! The services are those of Sigma's taxonomy (specification 2.1), and some that its public rules
 //! use beyond it. The meanings cover what Windows' own documentation and Sysmon's describe of the
-//! events that analysts look at; an event that is not here keeps all of its data and lacks only
-//! `event.action`, `event.category` and `event.type`.
+//! events that analysts look at; an event that is not here keeps all of its data, lacks
+//! `event.action`, and has the category of its log.
 
 /// The logs whose events are mapped beyond their header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +46,33 @@ pub(crate) fn log(channel: &str, provider: &str) -> (Log, Option<&'static str>) 
         _ => Log::Other,
     };
     (log, service)
+}
+
+/// The category of events whose id nothing is known of, by their log's Sigma service: what the log as
+/// a whole is about. Any other is about its host.
+pub(crate) fn category(service: Option<&str>) -> &'static str {
+    match service.unwrap_or_default() {
+        "bits-client"
+        | "dhcp"
+        | "dns-client"
+        | "dns-server"
+        | "dns-server-analytic"
+        | "dns-server-audit"
+        | "firewall-as"
+        | "ldap"
+        | "smbclient-connectivity"
+        | "smbclient-security"
+        | "smbserver-connectivity" => "network",
+        "powershell" | "powershell-classic" | "wmi" | "applocker" => "process",
+        "sysmon" => "process",
+        "ntlm" | "lsa-server" | "openssh" => "authentication",
+        "terminalservices-localsessionmanager" => "session",
+        "windefend" => "malware",
+        "taskscheduler" | "iis-configuration" | "msexchange-management" => "configuration",
+        "driver-framework" => "driver",
+        "ntfs" => "file",
+        _ => "host",
+    }
 }
 
 /// Channel, Sigma service.
