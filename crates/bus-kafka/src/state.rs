@@ -99,7 +99,7 @@ impl State {
                 }
                 if Instant::now() >= deadline {
                     let reason = format!(
-                        "{topic}/{partition} has an open transaction at {stable}, written to {written}"
+                        "{topic}/{partition} has an open transaction at {stable}, written to {written}; if it stays, the cluster has forgotten it, see kafka.md on hanging transactions"
                     );
                     return Err(BusError::Unavailable { doing: DOING, reason });
                 }

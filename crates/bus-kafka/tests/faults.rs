@@ -37,7 +37,7 @@ fn impatient(brokers: Vec<String>) -> Settings {
 }
 
 #[test]
-#[ignore = "beside other tests on two cores the group's offsets sometimes stay untold for minutes; run it by itself"]
+#[ignore = "Kafka 4.4 that is killed several times in a row sometimes forgets to abort a transaction in one of its partitions, which then never ends"]
 fn a_broker_that_crashes_loses_and_doubles_nothing() {
     if real().is_none() {
         return;
