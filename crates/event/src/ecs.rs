@@ -8,6 +8,11 @@
 //! Multi-fields of ECS (`process.name.text`) are left out: they are a way of indexing, not fields of
 //! an event.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use foldhash::fast::RandomState;
+
 /// The type that ECS gives a field, as far as storing and searching it goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Type {
@@ -1181,12 +1186,12 @@ pub const FIELDS: &[(&str, Type)] = &[
 
 /// The type of a field, if it is a known one.
 pub fn field_type(path: &str) -> Option<Type> {
-    FIELDS
-        .binary_search_by(|(name, _)| (*name).cmp(path))
-        .ok()
-        .and_then(|at| FIELDS.get(at))
-        .map(|f| f.1)
+    BY_NAME.get(path).copied()
 }
+
+/// Asked for every field of every event, and eleven comparisons of texts would be felt there.
+static BY_NAME: LazyLock<HashMap<&'static str, Type, RandomState>> =
+    LazyLock::new(|| FIELDS.iter().copied().collect());
 
 #[cfg(test)]
 mod tests {

@@ -6,8 +6,13 @@ use crate::convert::{address, base_name, put};
 
 /// Fills fields that follow from others and are not there.
 pub fn derive(out: &mut Event) {
-    for side in ["source", "destination", "client", "server"] {
-        address_of(side, out);
+    for (field, ip, domain) in [
+        ("source.address", "source.ip", "source.domain"),
+        ("destination.address", "destination.ip", "destination.domain"),
+        ("client.address", "client.ip", "client.domain"),
+        ("server.address", "server.ip", "server.domain"),
+    ] {
+        address_of(field, ip, domain, out);
     }
     for (path, name) in [
         ("process.executable", "process.name"),
@@ -24,21 +29,19 @@ pub fn derive(out: &mut Event) {
 }
 
 /// `X.address` is an address or a name; ECS wants `X.ip` or `X.domain` beside it.
-fn address_of(side: &str, out: &mut Event) {
-    let (field, ip, domain) =
-        (format!("{side}.address"), format!("{side}.ip"), format!("{side}.domain"));
-    let Some(text) = out.str(&field).map(str::to_owned) else {
-        if let Some(ip) = out.str(&ip).map(str::to_owned) {
-            out.set(&field, ip.as_str());
+fn address_of(field: &str, ip: &str, domain: &str, out: &mut Event) {
+    let Some(text) = out.str(field).map(str::to_owned) else {
+        if let Some(ip) = out.str(ip).map(str::to_owned) {
+            out.set(field, ip.as_str());
         }
         return;
     };
     match address(&text) {
         Some(_) => {
-            put(out, &ip, Value::Text(&text), false);
+            put(out, ip, Value::Text(&text), false);
         }
         None if !text.contains(' ') => {
-            put(out, &domain, Value::Text(&text), false);
+            put(out, domain, Value::Text(&text), false);
         }
         None => {}
     }

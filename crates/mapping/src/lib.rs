@@ -20,12 +20,16 @@ mod source;
 
 use std::collections::HashMap;
 
-use event::{Event, Logsource};
+use event::{Event, Logsource, path_hash};
 use sigma::{Code, Diagnostic, Span};
 
 pub use decode::{PROGRAM, TEXT};
 pub use derive::derive;
+use source::Candidate;
 pub use source::{MAPPING, Source, Work};
+
+/// The most programs whose candidates a worker remembers.
+const PROGRAMS_MAX: usize = 1_000;
 
 /// The most sources.
 pub const SOURCES_MAX: usize = 2000;
@@ -119,19 +123,46 @@ impl Mappings {
         {
             return Some(named);
         }
-        let lines = self.lines.iter().filter_map(|index| self.sources.get(*index));
-        for source in lines {
-            let is_its = match source.recognise {
-                Some(_) => source.recognises(native, work),
-                // Its patterns tell.
-                None => true,
-            };
-            if is_its && read(source, text, native, work) {
-                return Some(source);
-            }
+        // Taken out while they are asked, so that `work` is free.
+        let (key, candidates) = match work.of_program.remove_entry(program) {
+            Some(known) => known,
+            None => (program.into(), self.candidates(program)),
+        };
+        let found = candidates.iter().find_map(|candidate| {
+            let source = self.sources.get(candidate.source)?;
             native.keep_first(own);
+            let is_its = candidate.is_sure || source.recognises(native, work);
+            (is_its && read(source, text, native, work)).then_some(source)
+        });
+        if work.of_program.len() >= PROGRAMS_MAX {
+            work.of_program.clear();
         }
-        None
+        work.of_program.insert(key, candidates);
+        found
+    }
+
+    /// The sources of lines that a program's name does not rule out. Those that it names come before
+    /// those that only look at the text, generic ones last.
+    fn candidates(&self, program: &str) -> Vec<Candidate> {
+        let hash = path_hash(PROGRAM);
+        let mut candidates = Vec::new();
+        for index in &self.lines {
+            let Some(source) = self.sources.get(*index) else { continue };
+            let decided = match &source.recognise {
+                // Its patterns tell.
+                None => Some(true),
+                Some(_) if program.is_empty() => None,
+                Some(recognise) => recognise.decided_by(hash, program),
+            };
+            if decided != Some(false) {
+                let is_named = source.recognise.is_some() && decided == Some(true);
+                let is_sure = decided == Some(true);
+                let candidate = Candidate { source: *index, is_sure };
+                candidates.push(((source.is_generic, !is_named), candidate));
+            }
+        }
+        candidates.sort_by_key(|(order, _)| *order);
+        candidates.into_iter().map(|(_, candidate)| candidate).collect()
     }
 
     fn named(&self, dataset: &str) -> Option<&Source> {

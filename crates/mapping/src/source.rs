@@ -97,7 +97,7 @@ pub(crate) struct TimeRule {
     pub(crate) form: TimeForm,
 }
 
-/// Memory that mapping works with, kept from record to record.
+/// Memory that mapping works with, kept from record to record, all of one [`Mappings`](crate::Mappings).
 #[derive(Debug, Default)]
 pub struct Work {
     holds: Vec<bool>,
@@ -105,6 +105,15 @@ pub struct Work {
     moved: Vec<u64>,
     pub(crate) captures: Captures,
     pub(crate) scratch: Vec<u8>,
+    /// The sources of lines that a program's name leaves open, in the order in which they are asked.
+    pub(crate) of_program: HashMap<Box<str>, Vec<Candidate>>,
+}
+
+/// A source that may be a line's, by its place; `is_sure` if the program alone says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Candidate {
+    pub(crate) source: usize,
+    pub(crate) is_sure: bool,
 }
 
 impl Source {

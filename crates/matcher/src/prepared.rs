@@ -71,6 +71,12 @@ impl Prepared {
         self.0.holds(event, scratch)
     }
 
+    /// Whether it holds for every event whose only value of a field is this text, or for none; not
+    /// known if that depends on other fields. `field` is the name's hash.
+    pub fn decided_by(&self, field: u64, text: &str) -> Option<bool> {
+        self.0.decided_by(field, text)
+    }
+
     /// A field that every event has for which it holds, if there is one, as its hash.
     pub fn required_field(&self) -> Option<u64> {
         self.0.required_field()
@@ -126,6 +132,36 @@ impl Node {
         }
     }
 
+    fn decided_by(&self, known: u64, text: &str) -> Option<bool> {
+        let decided = |part: &Node| part.decided_by(known, text);
+        match self {
+            Node::And(parts) if parts.iter().any(|part| decided(part) == Some(false)) => {
+                Some(false)
+            }
+            Node::And(parts) => {
+                parts.iter().all(|part| decided(part) == Some(true)).then_some(true)
+            }
+            Node::Or(parts) if parts.iter().any(|part| decided(part) == Some(true)) => Some(true),
+            Node::Or(parts) => {
+                parts.iter().all(|part| decided(part) == Some(false)).then_some(false)
+            }
+            Node::Not(part) => decided(part).map(|holds| !holds),
+            Node::Text { field, glob, cased } => (field.hash == known).then(|| match cased {
+                true => glob.matches(text.as_bytes()),
+                false => {
+                    let mut lower = Vec::new();
+                    push_lower(text, &mut lower);
+                    glob.matches(&lower)
+                }
+            }),
+            Node::Regex { field, regex } => {
+                (field.hash == known).then(|| regex.is_match(text.as_bytes()))
+            }
+            Node::Exists { field, expected } => (field.hash == known).then_some(*expected),
+            Node::Other(_) => None,
+        }
+    }
+
     fn required_field(&self) -> Option<u64> {
         match self {
             Node::And(parts) => parts.iter().find_map(Node::required_field),
@@ -139,12 +175,30 @@ impl Node {
 
 #[cfg(test)]
 mod tests {
-    use event::Event;
+    use event::{Event, path_hash};
     use sigma::yaml::parse;
     use sigma::{Span, selection};
 
     use super::Prepared;
     use crate::plain;
+
+    #[test]
+    fn one_field_may_decide() {
+        let decided = |text: &str, program: &str| {
+            let node = parse(text).remove(0).unwrap();
+            let expr = selection(&node, Span::default(), "test").unwrap();
+            Prepared::new(&expr).unwrap().decided_by(path_hash("program"), program)
+        };
+        let named = "program: [sshd, '*/sshd']";
+        assert_eq!(decided(named, "/usr/sbin/SSHD"), Some(true));
+        assert_eq!(decided(named, "su"), Some(false));
+        let both = "{program: su, text|contains: x}";
+        assert_eq!((decided(both, "su"), decided(both, "sshd")), (None, Some(false)));
+        assert_eq!(decided("[{program: su}, {text: x}]", "su"), Some(true));
+        assert_eq!(decided("[{program: su}, {text: x}]", "sshd"), None);
+        assert_eq!(decided("{text|startswith: 'pam_', program|exists: true}", "su"), None);
+        assert_eq!(decided("program|exists: true", "su"), Some(true));
+    }
 
     #[test]
     fn it_says_what_the_plain_evaluator_says() {
