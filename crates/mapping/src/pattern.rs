@@ -107,7 +107,7 @@ impl Pattern {
     pub fn matches(&self, line: &str, captures: &mut Captures) -> bool {
         captures.clear();
         let mut run = Run { line, steps: STEPS_MAX, captures };
-        run.rest(&[&self.items], 0)
+        run.rest(Some(&Then { items: &self.items, outer: None }), 0)
     }
 
     /// What the line must begin with, as far as that is known.
@@ -219,22 +219,22 @@ struct Run<'a> {
     captures: &'a mut Captures,
 }
 
+/// The items to come: those of the innermost optional part, then those around it. It lives on the
+/// stack of the calls, so that a match allocates nothing.
+struct Then<'p> {
+    items: &'p [Item],
+    outer: Option<&'p Then<'p>>,
+}
+
 impl Run<'_> {
-    /// Whether what is left of the pattern matches the line from here to its end. `stack` has the
-    /// items to come, those of the innermost optional part last.
-    fn rest(&mut self, stack: &[&[Item]], at: usize) -> bool {
+    /// Whether what is left of the pattern matches the line from here to its end.
+    fn rest(&mut self, then: Option<&Then<'_>>, at: usize) -> bool {
         let Some(steps) = self.steps.checked_sub(1) else { return false };
         self.steps = steps;
-        let Some((items, outer)) = stack.split_last() else { return at == self.line.len() };
-        let Some((item, items)) = items.split_first() else { return self.rest(outer, at) };
-        let mut after: Vec<&[Item]>;
-        let after: &[&[Item]] = if items.is_empty() {
-            outer
-        } else {
-            after = outer.to_vec();
-            after.push(items);
-            &after
-        };
+        let Some(Then { items, outer }) = then else { return at == self.line.len() };
+        let Some((item, items)) = items.split_first() else { return self.rest(*outer, at) };
+        let behind = Then { items, outer: *outer };
+        let after = if items.is_empty() { *outer } else { Some(&behind) };
         let Some(rest) = self.line.get(at..) else { return false };
         match item {
             Item::Literal(text) => {
@@ -242,9 +242,7 @@ impl Run<'_> {
             }
             Item::Optional(inner) => {
                 let kept = self.captures.len();
-                let mut with = after.to_vec();
-                with.push(inner);
-                if self.rest(&with, at) {
+                if self.rest(Some(&Then { items: inner, outer: after }), at) {
                     return true;
                 }
                 self.captures.truncate(kept);
@@ -258,7 +256,7 @@ impl Run<'_> {
         &mut self,
         kind: Kind,
         name: Option<usize>,
-        after: &[&[Item]],
+        after: Option<&Then<'_>>,
         at: usize,
         rest: &str,
     ) -> bool {
@@ -279,7 +277,7 @@ impl Run<'_> {
             Kind::Any | Kind::Word | Kind::Last => {
                 let least = usize::from(kind == Kind::Word);
                 let Some(room) = rest.get(..run) else { return false };
-                let next = after.last().and_then(|items| items.first());
+                let next = after.and_then(|then| then.items.first());
                 if next.is_some() {
                     let looked_through = u32::try_from(run / 64).unwrap_or(u32::MAX);
                     self.steps = self.steps.saturating_sub(looked_through);
