@@ -14,7 +14,7 @@ use prometheus::IntCounter;
 const ENTRIES_MAX: usize = 16 * 1024;
 
 /// The longest value that is looked up. What is longer is no address, and no name that exists.
-const KEY_BYTES_MAX: usize = 4096;
+const KEY_BYTES_MAX: usize = 1024;
 
 /// What a table knows of a value: fields, below the value's own prefix.
 pub(crate) type Facts = Vec<(&'static str, Fact)>;

@@ -31,6 +31,9 @@ pub use source::{MAPPING, Source, Work};
 /// The most programs whose candidates a worker remembers.
 const PROGRAMS_MAX: usize = 1_000;
 
+/// The longest name of a program that is remembered, in bytes.
+const PROGRAM_BYTES_MAX: usize = 200;
+
 /// The most sources.
 pub const SOURCES_MAX: usize = 2000;
 
@@ -137,7 +140,9 @@ impl Mappings {
         if work.of_program.len() >= PROGRAMS_MAX {
             work.of_program.clear();
         }
-        work.of_program.insert(key, candidates);
+        if key.len() <= PROGRAM_BYTES_MAX {
+            work.of_program.insert(key, candidates);
+        }
         found
     }
 
