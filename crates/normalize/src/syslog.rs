@@ -284,12 +284,20 @@ fn structured(text: &str, each: &mut dyn FnMut(&str, &str, &str)) -> usize {
 
 /// What follows the priority: `[time] [host] [tag[pid]:] text`.
 fn rfc_3164(text: &str, received: Timestamp) -> Message<'_> {
+    if let Some(message) = numbered(text, received) {
+        return message;
+    }
     let Some((time, rest)) = time(text, received) else {
         // Without a time no host is to be expected: `<13>program: text` of a local socket.
         let (program, pid, text) = tag(text);
         return Message { program, pid, text, ..Message::default() };
     };
     let rest = rest.trim_start_matches(' ');
+    if let Some((host, offset, text)) = before_mnemonic(rest) {
+        let (program, pid, text) = tag(text);
+        let time = Some(time.plus_nanos(-offset));
+        return Message { time, host, program, pid, text, ..Message::default() };
+    }
     // The first word is the host, unless it is the tag already.
     let (word, after) = rest.split_once(' ').unwrap_or((rest, ""));
     if word.ends_with(':') || (word.contains('[') && word.ends_with(']')) {
@@ -300,6 +308,75 @@ fn rfc_3164(text: &str, received: Timestamp) -> Message<'_> {
     let host = (!word.is_empty() && word != "-").then_some(word);
     Message { time: Some(time), host, program, pid, text, ..Message::default() }
 }
+
+/// What Cisco's devices put before the time where they number their messages: `29: ` or
+/// `29: host: `.
+fn numbered(text: &str, received: Timestamp) -> Option<Message<'_>> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let rest = text.get(digits..).filter(|_| (1..=10).contains(&digits))?.strip_prefix(": ")?;
+    let (named, rest) = match rest.split_once(": ") {
+        Some((host, after)) if !host.contains(' ') && time(after, received).is_some() => {
+            (Some(host), after)
+        }
+        _ => (None, rest),
+    };
+    let (time, rest) = time(rest, received)?;
+    let (host, offset, text) = before_mnemonic(rest.trim_start_matches(' '))?;
+    let (program, pid, text) = tag(text);
+    let time = Some(time.plus_nanos(-offset));
+    Some(Message { time, host: named.or(host), program, pid, text, ..Message::default() })
+}
+
+/// What Cisco's devices put between the time and a mnemonic (`%ASA-6-302013: `): nothing, `host: `,
+/// `host : ` or `UTC: `. The host, how many nanoseconds the zone is ahead, and the rest.
+fn before_mnemonic(text: &str) -> Option<(Option<&str>, i64, &str)> {
+    let at = text.find('%')?;
+    let (before, rest) = text.split_at_checked(at)?;
+    let name = rest.get(1..)?.split_once('-')?.0;
+    let is_mnemonic = name.starts_with(|c: char| c.is_ascii_uppercase())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');
+    let before = before.trim_end_matches(' ');
+    if !is_mnemonic || before.is_empty() {
+        return is_mnemonic.then_some((None, 0, rest));
+    }
+    let word = before.strip_suffix(':')?.trim_end_matches(' ');
+    if word.is_empty() || word.contains(' ') {
+        return None;
+    }
+    let hours = ZONES.iter().find(|(name, _)| *name == word).map(|(_, hours)| *hours);
+    Some(match hours {
+        Some(hours) => (None, hours * 3_600 * 1_000_000_000, rest),
+        None => (Some(word), 0, rest),
+    })
+}
+
+/// Zones that devices name, and how many hours they are ahead.
+const ZONES: [(&str, i64); 22] = [
+    ("UTC", 0),
+    ("GMT", 0),
+    ("Z", 0),
+    ("WET", 0),
+    ("WEST", 1),
+    ("BST", 1),
+    ("CET", 1),
+    ("CEST", 2),
+    ("EET", 2),
+    ("EEST", 3),
+    ("MSK", 3),
+    ("JST", 9),
+    ("AEST", 10),
+    ("AEDT", 11),
+    ("EST", -5),
+    ("EDT", -4),
+    ("CST", -6),
+    ("CDT", -5),
+    ("MST", -7),
+    ("MDT", -6),
+    ("PST", -8),
+    ("PDT", -7),
+];
 
 /// `program[pid]: text`, `program(detail)[pid]: text`, `program: text`.
 fn tag(text: &str) -> (Option<&str>, Option<&str>, &str) {
@@ -451,6 +528,13 @@ mod tests {
             "2026-11-24T10:00:00.123456+00:00 h CRON[1]: rsyslog's file form",
             "<189>*Mar  1 18:46:11.123: %SYS-5-CONFIG_I: Configured",
             "<13>Nov 24 2026 10:00:00 asa1 %ASA-6-302013: Built",
+            "<189>29: *Nov 24 10:00:00.123: %SYS-5-CONFIG_I: Configured",
+            "<189>000031: rtr1: Nov 24 10:00:00 CET: %LINK-3-UPDOWN: Interface",
+            "Nov 24 10:00:00 fw1: %ASA-6-302013: Built",
+            "<166>Nov 24 2026 10:00:00 fw1 : %ASA-6-302013: Built",
+            "<166>Nov 24 2026 10:00:00: %ASA-6-302013: Built",
+            "Nov 24 10:00:00 app: %s is no mnemonic",
+            "<13>29: no time follows",
             "<13>Nov 24 10:00:00 h syslogd 1.4.1: restart.",
             "<13>logger: without a time",
             "<13>only text",
@@ -470,6 +554,13 @@ mod tests {
         None 2026-11-24T10:00:00.123456Z | h | CRON | 1 | - |  | rsyslog's file form
         Some(189) 2026-03-01T18:46:11.123Z | - | %SYS-5-CONFIG_I | - | - |  | Configured
         Some(13) 2026-11-24T10:00:00Z | asa1 | %ASA-6-302013 | - | - |  | Built
+        Some(189) 2026-11-24T10:00:00.123Z | - | %SYS-5-CONFIG_I | - | - |  | Configured
+        Some(189) 2026-11-24T09:00:00Z | rtr1 | %LINK-3-UPDOWN | - | - |  | Interface
+        None 2026-11-24T10:00:00Z | fw1 | %ASA-6-302013 | - | - |  | Built
+        Some(166) 2026-11-24T10:00:00Z | fw1 | %ASA-6-302013 | - | - |  | Built
+        Some(166) 2026-11-24T10:00:00Z | - | %ASA-6-302013 | - | - |  | Built
+        None 2026-11-24T10:00:00Z | - | app | - | - |  | %s is no mnemonic
+        Some(13) - | - | 29 | - | - |  | no time follows
         Some(13) 2026-11-24T10:00:00Z | h | - | - | - |  | syslogd 1.4.1: restart.
         Some(13) - | - | logger | - | - |  | without a time
         Some(13) - | - | - | - | - |  | only text

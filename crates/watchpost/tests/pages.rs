@@ -196,4 +196,17 @@ fn an_analyst_goes_from_an_alert_to_its_event() {
 
     browser.open(&format!("{}/search?since=all&q=host.name%3A(", server.url));
     assert!(browser.text("pre.error").contains('^'), "{}", browser.text("pre.error"));
+
+    let until = Instant::now() + Duration::from_secs(30);
+    loop {
+        browser.open(&format!("{}/datasets", server.url));
+        if browser.text("main").contains("windows.sysmon") {
+            break;
+        }
+        assert!(Instant::now() < until, "{}", browser.text("main"));
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    browser.screenshot("datasets");
+    browser.click("table.rows td a");
+    assert!(browser.url().contains("/search?q=event.dataset"), "{}", browser.url());
 }
