@@ -17,9 +17,6 @@ use crate::own_alert::{OwnAlert, raise};
 /// How often it is looked; the counts are written once a minute.
 const EVERY: Duration = Duration::from_secs(60);
 
-/// How often it is looked whether it shall end.
-const SHUTDOWN_CHECK: Duration = Duration::from_millis(100);
-
 static PROBLEMS: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     let name = "watchpost_dataset_problems";
     let help = "What is wrong with the records of datasets now, by kind.";
@@ -37,15 +34,7 @@ pub(crate) fn start(
 ) -> std::io::Result<std::thread::JoinHandle<()>> {
     std::thread::Builder::new().name("datasets".to_owned()).spawn(move || {
         let mut told = BTreeSet::new();
-        loop {
-            let mut slept = Duration::ZERO;
-            while slept < EVERY {
-                if shutdown.is_triggered() {
-                    return;
-                }
-                std::thread::sleep(SHUTDOWN_CHECK);
-                slept += SHUTDOWN_CHECK;
-            }
+        while shutdown.sleep(EVERY) {
             let now = Timestamp::now();
             match health::read(bus.as_ref(), normalize, now) {
                 Ok(datasets) => {

@@ -15,9 +15,6 @@ use ingest::Gate;
 /// How often it is looked at.
 const EVERY: Duration = Duration::from_millis(500);
 
-/// How often it is looked whether it shall end.
-const SHUTDOWN_CHECK: Duration = Duration::from_millis(50);
-
 /// How far behind a stage may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Bounds {
@@ -42,11 +39,7 @@ pub(crate) fn start(
     std::thread::Builder::new().name("hold-back".to_owned()).spawn(move || {
         while !shutdown.is_triggered() {
             look(bus.as_ref(), gate.as_ref(), &readers, bounds);
-            let mut slept = Duration::ZERO;
-            while slept < EVERY && !shutdown.is_triggered() {
-                std::thread::sleep(SHUTDOWN_CHECK);
-                slept += SHUTDOWN_CHECK;
-            }
+            shutdown.sleep(EVERY);
         }
     })
 }

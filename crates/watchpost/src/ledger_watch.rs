@@ -17,9 +17,6 @@ use crate::own_alert::{OwnAlert, raise};
 /// How often it is looked at.
 const EVERY: Duration = Duration::from_secs(60);
 
-/// How often it is looked whether it shall end.
-const SHUTDOWN_CHECK: Duration = Duration::from_millis(100);
-
 /// What the alerts are of, where a rule stands otherwise.
 const RULE_ID: &str = "watchpost.ledger";
 
@@ -57,15 +54,7 @@ pub(crate) fn start(
 ) -> std::io::Result<std::thread::JoinHandle<()>> {
     std::thread::Builder::new().name("ledger".to_owned()).spawn(move || {
         let mut watch = Watch::default();
-        loop {
-            let mut slept = Duration::ZERO;
-            while slept < EVERY {
-                if shutdown.is_triggered() {
-                    return;
-                }
-                std::thread::sleep(SHUTDOWN_CHECK);
-                slept += SHUTDOWN_CHECK;
-            }
+        while shutdown.sleep(EVERY) {
             match web::ledger::read(bus.as_ref(), &index_group) {
                 Ok(ledger) => watch.look(bus.as_ref(), &ledger, &problem, Timestamp::now()),
                 Err(error) => tracing::debug!(%error, "the ledger cannot be read now"),

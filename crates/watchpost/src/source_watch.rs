@@ -40,9 +40,6 @@ const VOLUME_MIN: u64 = 100;
 /// The most sources that are watched; the ledger bounds them too.
 const SOURCES_MAX: usize = 10_000;
 
-/// How often it is looked whether it shall end.
-const SHUTDOWN_CHECK: Duration = Duration::from_millis(100);
-
 /// How often the past is written to disk, if a span is shorter.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
 
@@ -78,15 +75,7 @@ pub(crate) fn start(
     let run = move || {
         let mut watch = Watch::load(settings, &file);
         let mut saved = std::time::Instant::now();
-        loop {
-            let mut slept = Duration::ZERO;
-            while slept < watch.span() {
-                if shutdown.is_triggered() {
-                    return watch.save(&file);
-                }
-                std::thread::sleep(SHUTDOWN_CHECK);
-                slept += SHUTDOWN_CHECK;
-            }
+        while shutdown.sleep(watch.span()) {
             match seen_sources(bus.as_ref(), normalize) {
                 // What has come in and is not read yet is no silence of its source.
                 Ok((seen, unread)) if unread > 0 && !watch.has_moved(&seen) => {
@@ -108,6 +97,7 @@ pub(crate) fn start(
                 saved = std::time::Instant::now();
             }
         }
+        watch.save(&file);
     };
     thread.spawn(run).map(Some)
 }

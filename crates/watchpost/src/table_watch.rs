@@ -2,15 +2,11 @@
 
 use std::path::Path;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use bus::Shutdown;
 use enrichment::Enrichment;
 
 use crate::engine::{EngineError, io};
-
-/// How often it is looked whether it shall end.
-const SHUTDOWN_CHECK: Duration = Duration::from_millis(100);
 
 /// Watches the files in a thread of its own, if there are any.
 ///
@@ -23,15 +19,7 @@ pub(crate) fn start(
     let Some(every) = enrichment.reload_every() else { return Ok(None) };
     let (enrichment, shutdown) = (enrichment.clone(), shutdown.clone());
     let watching = std::thread::Builder::new().name("tables".to_owned()).spawn(move || {
-        loop {
-            let mut slept = Duration::ZERO;
-            while slept < every {
-                if shutdown.is_triggered() {
-                    return;
-                }
-                std::thread::sleep(SHUTDOWN_CHECK);
-                slept += SHUTDOWN_CHECK;
-            }
+        while shutdown.sleep(every) {
             match enrichment.refresh() {
                 Ok(true) => tracing::info!("tables that events are enriched from were read again"),
                 Ok(false) => {}

@@ -148,6 +148,9 @@ impl Default for StageOptions {
     }
 }
 
+/// How often a sleeper looks whether it shall end.
+const SHUTDOWN_CHECK: Duration = Duration::from_millis(50);
+
 /// Asks stages to stop. All clones are one.
 #[derive(Debug, Clone, Default)]
 pub struct Shutdown(Arc<AtomicBool>);
@@ -166,6 +169,20 @@ impl Shutdown {
     /// Whether it was triggered.
     pub fn is_triggered(&self) -> bool {
         self.0.load(Ordering::Acquire)
+    }
+
+    /// Sleeps for so long, for threads that look after something now and then. False, and soon, if
+    /// it was triggered.
+    pub fn sleep(&self, time: Duration) -> bool {
+        let started = std::time::Instant::now();
+        while !self.is_triggered() {
+            let left = time.saturating_sub(started.elapsed());
+            if left.is_zero() {
+                return true;
+            }
+            std::thread::sleep(left.min(SHUTDOWN_CHECK));
+        }
+        false
     }
 }
 
