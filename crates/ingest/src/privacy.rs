@@ -280,8 +280,11 @@ fn withheld<'v>(bytes: usize, why: &str) -> Cow<'v, [u8]> {
     Cow::Owned(told.into_bytes())
 }
 
-/// Whether a text means to be a JSON document.
+/// Whether a text means to be a JSON document, also behind a byte-order mark, which readers further
+/// on may forgive.
 fn is_document(value: &[u8]) -> bool {
+    let value = value.trim_ascii_start();
+    let value = value.strip_prefix(b"\xef\xbb\xbf").unwrap_or(value);
     matches!(value.trim_ascii_start().first(), Some(b'{' | b'['))
 }
 
@@ -540,7 +543,7 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_withheld() {
         let mask = [rule(&["secret"], &[], Action::Mask)];
-        for broken in [r#"{"secret":"x""#, "{'secret':1}", "[1,"] {
+        for broken in [r#"{"secret":"x""#, "{'secret':1}", "[1,", " \u{feff} {\"secret\":1}"] {
             let left = applied(&mask, broken);
             assert!(left.starts_with("[withheld") && !left.contains("secret\""), "{left}");
         }
