@@ -154,7 +154,7 @@ impl Reader<'_> {
         }
         if let Some(decode) = node.get("decode") {
             source.decoders = self.decoders(decode);
-            if node.get("empty").is_none() && !source.is_json() {
+            if node.get("empty").is_none() && source.takes_lines() {
                 source.empty = vec![String::new(), "-".to_owned()];
             }
         }
@@ -189,7 +189,7 @@ impl Reader<'_> {
                 source.lookups.extend(lookup);
             }
         }
-        if source.recognise.is_none() && source.is_json() {
+        if source.recognise.is_none() && source.takes_json() {
             let message = "`recognise` is missing: what tells its records from others";
             self.fault(Code::Missing, span, message);
         }
@@ -414,10 +414,11 @@ impl Reader<'_> {
             "json" => Form::Json,
             "cef" => Form::Cef,
             "leef" => Form::Leef,
+            "audit" => Form::Audit,
             "key-value" => Form::KeyValue { pair: ' ', equals: '=' },
             _ => {
                 let message = format!("no form is called `{word}`");
-                let known = ["json", "cef", "leef", "key-value", "patterns", "columns"];
+                let known = ["json", "cef", "leef", "audit", "key-value", "patterns", "columns"];
                 let help = suggest::help(word, known.into_iter());
                 let fault = Diagnostic::error(Code::UnknownValue, span, message).with_help(help);
                 self.faults.push(fault.in_file(self.file));

@@ -8,7 +8,7 @@ use event::{Event, Logsource, Value, path_hash};
 use matcher::Prepared;
 
 use crate::convert::{Convert, TimeForm, put};
-use crate::decode::{Decoder, Form, PROGRAM, TEXT};
+use crate::decode::{Decoder, PROGRAM, TEXT};
 use crate::derive::derive;
 use crate::pattern::Captures;
 
@@ -151,9 +151,14 @@ impl Source {
         self.ecs_named = ecs.filter(|hash| !self.mapped.contains(hash)).collect();
     }
 
-    /// Whether its records are JSON documents.
-    pub(crate) fn is_json(&self) -> bool {
-        self.decoders.iter().all(|decoder| matches!(decoder.form, Form::Json))
+    /// Whether its records may be JSON documents.
+    pub(crate) fn takes_json(&self) -> bool {
+        self.decoders.is_empty() || self.decoders.iter().any(|decoder| decoder.form.is_json())
+    }
+
+    /// Whether its records may be lines.
+    pub(crate) fn takes_lines(&self) -> bool {
+        self.decoders.iter().any(|decoder| !decoder.form.is_json())
     }
 
     /// The Sigma classes that its events may have.
@@ -199,14 +204,14 @@ impl Source {
             .is_some_and(|recognise| has_required() && recognise.holds(native, &mut work.scratch))
     }
 
-    /// Maps a record whose native fields were read into `out`, which is empty before.
-    pub fn map(&self, native: &Event, out: &mut Event, work: &mut Work) {
+    /// Maps a record whose native fields were read into `out`, which is empty before. `is_json`: it
+    /// was a document, not a line.
+    pub fn map(&self, native: &Event, is_json: bool, out: &mut Event, work: &mut Work) {
         work.moved.clear();
         work.holds.clear();
         for condition in &self.conditions {
             work.holds.push(condition.holds(native, &mut work.scratch));
         }
-        let is_json = self.is_json();
         for rule in &self.fields {
             if !holds(rule.when, &work.holds) {
                 continue;

@@ -277,7 +277,8 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::{dataset_name, time};
-    use crate::{Normalizer, Options, UNPARSED};
+    use crate::UNPARSED;
+    use crate::tests::{SAME, normalizer};
 
     const ENVELOPES: [Encoding; 6] = [
         Encoding::Hec,
@@ -293,12 +294,10 @@ pub(crate) mod tests {
         let received = Timestamp::parse_rfc3339("2026-11-24T12:00:00Z").unwrap();
         let raw = RawRecord { encoding, dataset, ..RawRecord::new(payload.as_bytes(), received) };
         let mut events = Vec::new();
-        Normalizer::new(Options { keep_original: false, ..Options::default() })
-            .normalize(&raw, None, &mut |event| events.push(event.clone()))
-            .unwrap();
+        normalizer().normalize(&raw, None, &mut |event| events.push(event.clone())).unwrap();
         assert_eq!(events.len(), 1);
         let mut event = events.remove(0);
-        for same in ["ecs.version", "data_stream.namespace", "event.ingested", "event.kind"] {
+        for same in SAME {
             event.remove(same);
         }
         event

@@ -28,7 +28,7 @@ impl Mapper {
             return Decoded::No;
         };
         self.made.clear();
-        source.map(native, &mut self.made, &mut self.work);
+        source.map(native, true, &mut self.made, &mut self.work);
         self.hand_on(out)
     }
 
@@ -45,7 +45,7 @@ impl Mapper {
             return Decoded::No;
         };
         made.clear();
-        source.map(native, made, work);
+        source.map(native, false, made, work);
         default(made, "message", text);
         self.hand_on(out)
     }

@@ -10,6 +10,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use event::{Event, Logsource, RawRecord, Timestamp};
+use mapping::Mappings;
 use normalize::{MISSING_TIME, Normalizer, Options, UNPARSED};
 
 const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data");
@@ -31,6 +32,14 @@ fn data(path: &str) -> Option<PathBuf> {
 
 fn received() -> Timestamp {
     Timestamp::parse_rfc3339("2026-11-24T12:00:00Z").unwrap()
+}
+
+/// One that knows the sources that come with Watchpost.
+fn normalizer(keep_original: bool) -> Normalizer {
+    let files = detections::sources().map(|file| (file.path, file.text));
+    let (mappings, faults) = Mappings::load(files);
+    assert!(faults.is_empty(), "{faults:?}");
+    Normalizer::new(Options { keep_original, mappings: mappings.into(), ..Options::default() })
 }
 
 /// Calls `each` with the lines of a text file, unpacked if need be.
@@ -63,8 +72,7 @@ struct Figures {
 impl Figures {
     fn of(path: &Path, dataset: &str, lines_max: usize) -> Figures {
         let mut figures = Figures::default();
-        let mut normalizer =
-            Normalizer::new(Options { keep_original: false, ..Options::default() });
+        let mut normalizer = normalizer(false);
         for_each_line(path, lines_max, &mut |line| {
             let raw = RawRecord { dataset, ..RawRecord::new(line, received()) };
             normalizer
@@ -166,7 +174,7 @@ fn cloudtrail_records_are_all_read() {
 fn rules_find_their_events() {
     let Some(manifest) = data("sigma/regression/manifest.jsonl") else { return };
     let pipelines = sigma::pipeline::builtin();
-    let mut normalizer = Normalizer::new(Options::default());
+    let mut normalizer = normalizer(true);
     let (mut cases, mut faults) = (0, Vec::new());
     for_each_line(&manifest, usize::MAX, &mut |line| {
         let case: serde_json::Value = serde_json::from_slice(line).unwrap();

@@ -11,8 +11,17 @@ use std::collections::BTreeMap;
 use correlation::{Correlations, Definition};
 use detection::{Otherwise, RuleBook, RuleSources};
 use event::{Alert, EventId, RawRecord, Timestamp};
+use mapping::Mappings;
 use normalize::{Normalizer, Options};
 use simulation::{Settings, SimEvent, Simulation, Source, Staged};
+
+/// One that knows the sources that come with Watchpost.
+fn normalizer(keep_original: bool) -> Normalizer {
+    let files = detections::sources().map(|file| (file.path, file.text));
+    let (mappings, faults) = Mappings::load(files);
+    assert!(faults.is_empty(), "{faults:?}");
+    Normalizer::new(Options { keep_original, mappings: mappings.into(), ..Options::default() })
+}
 
 fn book() -> RuleBook {
     let builtin =
@@ -41,7 +50,7 @@ fn run(book: &RuleBook, events: impl Iterator<Item = SimEvent>) -> Run {
         Definition::new(&entry.correlation, entry.reference.clone()).expect("it runs")
     });
     let correlations = Correlations::new(definitions);
-    let mut normalizer = Normalizer::new(Options { keep_original: false, ..Options::default() });
+    let mut normalizer = normalizer(false);
     let mut scratch = book.scratch();
     let mut matches = Vec::new();
     let mut run = Run { alerts: Vec::new(), events: 0, unparsed: Vec::new() };
