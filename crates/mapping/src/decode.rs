@@ -29,6 +29,8 @@ pub(crate) struct Decoder {
 pub(crate) enum Form {
     /// Nothing to take apart: a JSON document, whose fields are there already.
     Json,
+    /// Nothing either: a record of a Windows event log, whose header was read.
+    Windows,
     /// Lines of several patterns; the first that matches. `optional`: a line that none matches is
     /// the source's all the same.
     Patterns { patterns: Vec<Pattern>, optional: bool },
@@ -48,7 +50,9 @@ impl Form {
         match self {
             Form::Patterns { patterns, .. } => patterns.iter().flat_map(Pattern::names).collect(),
             Form::Columns { names, .. } => names.iter().collect(),
-            Form::Json | Form::KeyValue { .. } | Form::Cef | Form::Leef => Vec::new(),
+            Form::Json | Form::Windows | Form::KeyValue { .. } | Form::Cef | Form::Leef => {
+                Vec::new()
+            }
         }
     }
 }
@@ -74,7 +78,7 @@ impl Decoder {
             }
         };
         match &self.form {
-            Form::Json => false,
+            Form::Json | Form::Windows => false,
             Form::Patterns { patterns, optional } => {
                 for pattern in patterns {
                     if text.starts_with(pattern.prefix()) && pattern.matches(text, captures) {
