@@ -50,7 +50,13 @@ fn samples<'l>(
     lines: impl Iterator<Item = &'l str>,
     native: fn(&str, &Event) -> Option<Map<String, Value>>,
 ) -> Vec<Sample> {
-    let options = normalize::Options { keep_original: false, ..normalize::Options::default() };
+    let files = detections::sources().map(|file| (file.path, file.text));
+    let (mappings, _) = mapping::Mappings::load(files);
+    let options = normalize::Options {
+        keep_original: false,
+        mappings: mappings.into(),
+        ..normalize::Options::default()
+    };
     let mut normalizer = normalize::Normalizer::new(options);
     let mut sample = |raw: &str| {
         let mut event = None;

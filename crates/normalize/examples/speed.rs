@@ -10,7 +10,10 @@ use event::{RawRecord, Timestamp};
 use normalize::{Normalizer, Options};
 
 fn main() -> ExitCode {
-    let mut normalizer = Normalizer::new(Options::default());
+    let files = detections::sources().map(|file| (file.path, file.text));
+    let (mappings, _) = mapping::Mappings::load(files);
+    let options = Options { mappings: mappings.into(), ..Options::default() };
+    let mut normalizer = Normalizer::new(options);
     let mut json = Vec::new();
     for path in std::env::args().skip(1) {
         let bytes = match std::fs::read(&path) {

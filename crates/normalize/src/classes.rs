@@ -7,12 +7,11 @@
 use event::Logsource;
 use mapping::Mappings;
 
-use crate::{cloudtrail, json, linux, syslog, web, windows};
+use crate::{cloudtrail, json, linux, syslog, web};
 
 /// The classes, each once.
 pub fn classes(mappings: &Mappings) -> Vec<Logsource<'_>> {
-    let own = windows::classes()
-        .chain(linux::classes())
+    let own = linux::classes()
         .chain(web::classes())
         .chain(json::classes())
         .chain([cloudtrail::CLASS, syslog::CISCO]);
@@ -31,6 +30,7 @@ mod tests {
 
     use super::classes;
     use crate::Normalizer;
+    use crate::tests::with_sources;
 
     fn class(
         product: &'static str,
@@ -43,12 +43,13 @@ mod tests {
 
     #[test]
     fn what_is_decoded_is_among_them() {
-        let mappings = mapping::Mappings::default();
-        let known = classes(&mappings);
-        let check = |payload: &str, dataset: &str, expected: Logsource<'_>| {
+        let options = with_sources();
+        let known = classes(&options.mappings);
+        let mut normalizer = Normalizer::new(options.clone());
+        let mut check = |payload: &str, dataset: &str, expected: Logsource<'_>| {
             let raw = RawRecord { dataset, ..RawRecord::new(payload.as_bytes(), Timestamp::EPOCH) };
             let mut seen = Event::new();
-            Normalizer::default().normalize(&raw, None, &mut |event| seen = event.clone()).unwrap();
+            normalizer.normalize(&raw, None, &mut |event| seen = event.clone()).unwrap();
             assert_eq!(Logsource::of(&seen), expected, "{payload}");
             assert!(known.contains(&expected), "{expected:?}");
         };
@@ -58,7 +59,7 @@ mod tests {
             )
         };
         let sysmon = "Microsoft-Windows-Sysmon/Operational";
-        let check_windows = |text: String, expected| check(&text, "", expected);
+        let mut check_windows = |text: String, expected| check(&text, "", expected);
         check_windows(
             windows("Microsoft-Windows-Sysmon", sysmon, 1, ""),
             class("windows", "process_creation", "sysmon"),

@@ -24,7 +24,6 @@ mod stage;
 mod syslog;
 mod web;
 mod windows;
-mod windows_tables;
 
 pub use classes::classes;
 pub use stage::{NormalizeStage, event_id, event_json, raw_record};
@@ -274,7 +273,7 @@ impl Normalizer {
 
     fn decode_json(&mut self, raw: &RawRecord<'_>, named: &str) {
         let Normalizer { source, line, mapper, out, .. } = self;
-        if windows::decode(source, out) == Decoded::Yes
+        if windows::decode(source, mapper, out) == Decoded::Yes
             || mapper.document(named, source, out) == Decoded::Yes
             || cloudtrail::decode(source, out) == Decoded::Yes
         {
@@ -409,11 +408,26 @@ fn set_time(out: &mut Event, path: &str, text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, LazyLock};
+
     use event::raw::Encoding;
     use event::{Event, RawRecord, Timestamp};
+    use mapping::Mappings;
     use proptest::prelude::*;
 
     use super::{Normalizer, Options, SENDER};
+
+    /// With the sources that come with Watchpost, and without originals.
+    pub(crate) fn with_sources() -> Options {
+        static MAPPINGS: LazyLock<Arc<Mappings>> = LazyLock::new(|| {
+            let files = detections::sources().map(|file| (file.path, file.text));
+            let (mappings, faults) = Mappings::load(files);
+            assert!(faults.is_empty(), "{faults:?}");
+            mappings.into()
+        });
+        let mappings = Arc::clone(&MAPPINGS);
+        Options { keep_original: false, mappings, ..Options::default() }
+    }
 
     /// The events of a payload that arrived on 2026-11-24, as JSON lines without the original.
     pub(crate) fn normalized(payload: &str, dataset: &str) -> String {
@@ -500,17 +514,24 @@ mod tests {
         #[test]
         fn any_windows_like_json_is_an_event(
             name in "[A-Za-z#.]{0,12}", value in any::<i64>(), text in ".{0,30}",
-            shape in 0..3usize,
+            shape in 0..4usize,
         ) {
             let (name, text) = (serde_json::json!(name), serde_json::json!(text));
             let json = match shape {
                 0 => format!(r#"{{"Event":{{"System":{{"EventID":{value},"Channel":{text}}},"EventData":{{{name}:{text}}}}}}}"#),
                 1 => format!(r#"{{"winlog":{{"channel":"Security","event_id":{value},"event_data":{{{name}:{text}}}}}}}"#),
-                _ => format!(r#"{{"EventID":{value},"Channel":{text},{name}:{value},"Hashes":{text},"User":{text}}}"#),
+                2 => format!(r#"{{"EventID":{value},"Channel":{text},{name}:{value},"Hashes":{text},"User":{text}}}"#),
+                _ => format!("<Event><System><EventID>{value}</EventID><Channel>Security</Channel></System><EventData><Data Name={name}>{value}</Data></EventData></Event>"),
             };
             let raw = RawRecord::new(json.as_bytes(), Timestamp::EPOCH);
             let mut count = 0;
-            Normalizer::default().normalize(&raw, None, &mut |_| count += 1).unwrap();
+            Normalizer::new(with_sources())
+                .normalize(&raw, None, &mut |event| {
+                    count += i32::from(event.str("event.dataset").is_some_and(|name| {
+                        name.starts_with("windows.") || name == "unknown"
+                    }));
+                })
+                .unwrap();
             prop_assert_eq!(count, 1);
         }
     }

@@ -10,6 +10,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use event::{Event, Logsource, RawRecord, Timestamp};
+use mapping::Mappings;
 use normalize::{MISSING_TIME, Normalizer, Options, UNPARSED};
 
 const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data");
@@ -27,6 +28,15 @@ fn data(path: &str) -> Option<PathBuf> {
     );
     eprintln!("skipped: {} is not there", path.display());
     None
+}
+
+/// A normalizer with the sources that come with Watchpost.
+fn normalizer() -> Normalizer {
+    let files = detections::sources().map(|file| (file.path, file.text));
+    let (mappings, faults) = Mappings::load(files);
+    assert!(faults.is_empty(), "{faults:?}");
+    let mappings = mappings.into();
+    Normalizer::new(Options { keep_original: false, mappings, ..Options::default() })
 }
 
 fn received() -> Timestamp {
@@ -63,8 +73,7 @@ struct Figures {
 impl Figures {
     fn of(path: &Path, dataset: &str, lines_max: usize) -> Figures {
         let mut figures = Figures::default();
-        let mut normalizer =
-            Normalizer::new(Options { keep_original: false, ..Options::default() });
+        let mut normalizer = normalizer();
         for_each_line(path, lines_max, &mut |line| {
             let raw = RawRecord { dataset, ..RawRecord::new(line, received()) };
             normalizer
@@ -166,7 +175,7 @@ fn cloudtrail_records_are_all_read() {
 fn rules_find_their_events() {
     let Some(manifest) = data("sigma/regression/manifest.jsonl") else { return };
     let pipelines = sigma::pipeline::builtin();
-    let mut normalizer = Normalizer::new(Options::default());
+    let mut normalizer = normalizer();
     let (mut cases, mut faults) = (0, Vec::new());
     for_each_line(&manifest, usize::MAX, &mut |line| {
         let case: serde_json::Value = serde_json::from_slice(line).unwrap();

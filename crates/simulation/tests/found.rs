@@ -20,6 +20,14 @@ fn book() -> RuleBook {
     RuleSources { builtin, ..RuleSources::default() }.load()
 }
 
+/// With the sources that come with Watchpost.
+fn normalizer(keep_original: bool) -> Normalizer {
+    let files = detections::sources().map(|file| (file.path, file.text));
+    let (mappings, faults) = mapping::Mappings::load(files);
+    assert!(faults.is_empty(), "{faults:?}");
+    Normalizer::new(Options { keep_original, mappings: mappings.into(), ..Options::default() })
+}
+
 fn start() -> Timestamp {
     Timestamp::parse_rfc3339("2026-11-25T08:00:00Z").unwrap()
 }
@@ -41,7 +49,7 @@ fn run(book: &RuleBook, events: impl Iterator<Item = SimEvent>) -> Run {
         Definition::new(&entry.correlation, entry.reference.clone()).expect("it runs")
     });
     let correlations = Correlations::new(definitions);
-    let mut normalizer = Normalizer::new(Options { keep_original: false, ..Options::default() });
+    let mut normalizer = normalizer(false);
     let mut scratch = book.scratch();
     let mut matches = Vec::new();
     let mut run = Run { alerts: Vec::new(), events: 0, unparsed: Vec::new() };

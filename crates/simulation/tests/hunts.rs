@@ -10,6 +10,14 @@ use normalize::{Normalizer, Options};
 use query::TimeRange;
 use simulation::{Settings, Simulation, Source};
 
+/// With the sources that come with Watchpost.
+fn normalizer(keep_original: bool) -> Normalizer {
+    let files = detections::sources().map(|file| (file.path, file.text));
+    let (mappings, faults) = mapping::Mappings::load(files);
+    assert!(faults.is_empty(), "{faults:?}");
+    Normalizer::new(Options { keep_original, mappings: mappings.into(), ..Options::default() })
+}
+
 fn start() -> Timestamp {
     Timestamp::parse_rfc3339("2026-11-25T08:00:00Z").unwrap()
 }
@@ -21,7 +29,7 @@ fn verdicts(settings: Settings) -> Vec<(String, Verdict)> {
     let index =
         Index::open(folder.path(), indexing::Options { threads: 1, ..Default::default() }).unwrap();
     let mut writer = index.writer("log").unwrap();
-    let mut normalizer = Normalizer::new(Options { keep_original: true, ..Options::default() });
+    let mut normalizer = normalizer(true);
     let simulation = Simulation::new(Settings { start: start(), ..settings });
     for (offset, event) in (0..).zip(simulation.take_while(|event| event.time < end)) {
         let raw = RawRecord {
