@@ -51,7 +51,8 @@ fn samples<'l>(
     native: fn(&str, &Event) -> Option<Map<String, Value>>,
 ) -> Vec<Sample> {
     let files = detections::sources().map(|file| (file.path, file.text));
-    let (mappings, _) = mapping::Mappings::load(files);
+    let (mappings, faults) = mapping::Mappings::load(files);
+    assert!(faults.is_empty(), "{faults:?}");
     let options = normalize::Options {
         keep_original: false,
         mappings: mappings.into(),

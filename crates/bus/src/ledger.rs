@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use event::Timestamp;
 use event::raw::{LISTENER, SENDER};
 
+use crate::output::Mark;
 use crate::{
     Batch, Bus, BusError, Offset, Output, Partition, PollLimits, Polled, Record, StateReader, Topic,
 };
@@ -74,6 +75,8 @@ pub struct Counts {
     pub rejected: u64,
     /// Records that were read again because they were put back.
     pub replayed: u64,
+    /// Records that are a part of what was made of several.
+    pub joined: u64,
 }
 
 impl Counts {
@@ -84,10 +87,11 @@ impl Counts {
         // Two's complement: a record that was put back and handled takes one away.
         self.rejected = self.rejected.wrapping_add(other.rejected);
         self.replayed += other.replayed;
+        self.joined += other.joined;
     }
 
     fn encode(&self) -> Vec<u8> {
-        [self.consumed, self.produced, self.dropped, self.rejected, self.replayed]
+        [self.consumed, self.produced, self.dropped, self.rejected, self.replayed, self.joined]
             .iter()
             .flat_map(|count| count.to_le_bytes())
             .collect()
@@ -106,6 +110,8 @@ impl Counts {
             dropped: next()?,
             rejected: next()?,
             replayed: next()?,
+            // What was counted before there was such a thing.
+            joined: next().unwrap_or_default(),
         })
     }
 }
@@ -189,6 +195,8 @@ impl Seen {
 pub(crate) enum Outcome {
     /// So many records were made of it; where a stage keeps its data elsewhere, none.
     Handled { produced: u64 },
+    /// The stage keeps it, for what it makes of several; so many records were made meanwhile.
+    Held { produced: u64 },
     /// Nothing was made of it although something could have been.
     Dropped,
     /// It is on `rejected`.
@@ -268,6 +276,12 @@ impl Pending {
                 counts.produced += produced;
                 counts.rejected = counts.rejected.wrapping_sub(1);
             }
+            (true, Outcome::Held { produced }) => {
+                counts.replayed += 1;
+                counts.produced += produced;
+                counts.joined += 1;
+                counts.rejected = counts.rejected.wrapping_sub(1);
+            }
             (true, Outcome::Dropped) => {
                 counts.replayed += 1;
                 counts.dropped += 1;
@@ -277,11 +291,24 @@ impl Pending {
                 counts.consumed += 1;
                 match outcome {
                     Outcome::Handled { produced } => counts.produced += produced,
+                    Outcome::Held { produced } => {
+                        counts.produced += produced;
+                        counts.joined += 1;
+                    }
                     Outcome::Dropped => counts.dropped += 1,
                     Outcome::Rejected => counts.rejected += 1,
                     Outcome::NotOurs => {}
                 }
             }
+        }
+    }
+
+    /// Counts what a stage made behind the mark of records that it had kept. It is counted under one
+    /// of the partitions: accounts are sums over all.
+    pub(crate) fn count_made_late(&mut self, output: &Output, mark: Mark) {
+        let Some(of) = self.partitions.values_mut().next() else { return };
+        for record in output.made_since(Topic::Events, mark) {
+            of.of_source(&source_named(record.headers.get(SOURCE))).0.produced += 1;
         }
     }
 
@@ -351,10 +378,14 @@ fn first_key(topic: Topic) -> Vec<u8> {
 
 /// From which source a record is.
 fn source<'a>(record: &Record<'a>) -> std::borrow::Cow<'a, str> {
-    let name = match record.topic {
-        Topic::Raw => record.key,
-        _ => record.headers.get(SOURCE).unwrap_or_default(),
-    };
+    source_named(match record.topic {
+        Topic::Raw => Some(record.key),
+        _ => record.headers.get(SOURCE),
+    })
+}
+
+fn source_named(name: Option<&[u8]>) -> std::borrow::Cow<'_, str> {
+    let name = name.unwrap_or_default();
     let name = name.get(..name.len().min(SOURCE_BYTES_MAX)).unwrap_or_default();
     if name.is_empty() { UNNAMED.into() } else { String::from_utf8_lossy(name) }
 }
@@ -366,6 +397,8 @@ pub struct Account {
     pub source: String,
     /// Raw records that were normalised, dropped or rejected.
     pub received: u64,
+    /// Raw records that are a part of an event made of several.
+    pub joined: u64,
     /// Raw records dropped on purpose.
     pub dropped: u64,
     /// Records on `rejected`, of both stages.
@@ -461,6 +494,7 @@ impl Ledger {
                 ledger.accounts.push(Account {
                     source: name.clone(),
                     received: made.consumed,
+                    joined: made.joined,
                     dropped: made.dropped,
                     rejected: made.rejected + end.rejected,
                     events: made.produced,

@@ -3,6 +3,7 @@
 //! All of it is committed together with the offsets of the batch, or not at all. A [`Mark`] takes
 //! the output back to an earlier point, so that a record that fails halfway leaves nothing behind.
 
+use crate::records::RecordRef;
 use crate::{Partition, Records, Topic};
 
 /// Records and state changes of one commit, reused by [`Output::clear`].
@@ -10,6 +11,7 @@ use crate::{Partition, Records, Topic};
 pub struct Output {
     topics: [Records; Topic::ALL.len()],
     state: Vec<StateChange>,
+    is_held: bool,
 }
 
 /// One change of a stage's durable state.
@@ -63,6 +65,17 @@ impl Output {
         self.state.push(StateChange { partition, key: key.into(), value: None });
     }
 
+    /// Says that the stage keeps the record that it is given, as part of what it will make with
+    /// others. Without it a raw record of which nothing is made counts as dropped.
+    pub fn hold(&mut self) {
+        self.is_held = true;
+    }
+
+    /// Whether [`Output::hold`] was called since this was asked last.
+    pub(crate) fn take_held(&mut self) -> bool {
+        std::mem::take(&mut self.is_held)
+    }
+
     /// The state changes, oldest first; a later change of the same key wins.
     pub fn state(&self) -> &[StateChange] {
         &self.state
@@ -86,6 +99,7 @@ impl Output {
     /// Forgets all, and keeps the memory.
     pub fn clear(&mut self) {
         self.state.clear();
+        self.is_held = false;
         self.topics.iter_mut().for_each(Records::clear);
     }
 
@@ -100,8 +114,19 @@ impl Output {
         counts.map(|(records, len)| records.len().saturating_sub(len) as u64).sum()
     }
 
+    /// The records that came after the mark, of one topic.
+    pub(crate) fn made_since(
+        &self,
+        topic: Topic,
+        mark: Mark,
+    ) -> impl Iterator<Item = RecordRef<'_>> {
+        let before = mark.topics.get(topic.index()).copied().unwrap_or_default();
+        self.records(topic).iter().skip(before)
+    }
+
     /// Forgets what came after the mark.
     pub fn rewind(&mut self, mark: Mark) {
+        self.is_held = false;
         for (records, len) in self.topics.iter_mut().zip(mark.topics) {
             records.truncate(len);
         }

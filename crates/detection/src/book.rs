@@ -136,6 +136,11 @@ impl RuleBook {
         }
     }
 
+    /// What a rule asks of events, in their names.
+    pub fn resolved(&self, entry: &RuleEntry) -> Option<&matcher::Rule> {
+        self.matcher.rule(entry.number)
+    }
+
     /// The fields that make a rule of this book hold for an event.
     pub fn matched(&self, entry: &RuleEntry, event: &Event) -> Vec<MatchedField> {
         self.matcher.matched(entry.number, event)

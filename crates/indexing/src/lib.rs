@@ -58,6 +58,7 @@ mod merge;
 mod metrics;
 mod partition;
 mod request;
+mod scan;
 mod schema;
 mod search;
 mod segment;
@@ -71,6 +72,7 @@ pub use partition::{Kind, PartitionId};
 pub use request::{
     Answer, FacetValue, Histogram, Hit, Kinds, Limits, Partial, Results, SearchRequest,
 };
+pub use scan::Scan;
 pub use search::Searcher;
 pub use stage::IndexStage;
 pub use writer::{Document, IndexWriter, Position};

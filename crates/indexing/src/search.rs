@@ -31,6 +31,9 @@ pub struct Searcher {
     inner: Arc<Inner>,
 }
 
+/// A segment to be read: the partition, what searches it, which of its segments.
+pub(crate) type Work = (Arc<Partition>, tantivy::Searcher, usize);
+
 impl Searcher {
     pub(crate) fn new(inner: Arc<Inner>) -> Self {
         Searcher { inner }
@@ -41,24 +44,7 @@ impl Searcher {
         let started = Instant::now();
         let timer = metrics::SEARCH_SECONDS.start_timer();
         let plan = Plan::new(request, started);
-        let mut partial: Vec<Partial> = self
-            .inner
-            .problems()
-            .into_iter()
-            .map(|problem| Partial::Partition {
-                partition: problem.partition,
-                reason: problem.reason,
-            })
-            .collect();
-        let partitions = self.pruned(request);
-        let work: Vec<(Arc<Partition>, tantivy::Searcher, usize)> = partitions
-            .iter()
-            .flat_map(|partition| {
-                let searcher = partition.searcher();
-                (0..searcher.segment_readers().len())
-                    .map(move |n| (partition.clone(), searcher.clone(), n))
-            })
-            .collect();
+        let (work, mut partial) = self.work(request);
         let histogram = plan.histogram(&work);
         let found = run(&plan, histogram.as_ref(), &work);
         let mut all = Merged::new(&plan, histogram);
@@ -111,6 +97,21 @@ impl Searcher {
             hits.extend(guarded(partition.id, || find(&partition, id))?);
         }
         Ok(hits)
+    }
+
+    /// The segments that are asked, and what can't be.
+    pub(crate) fn work(&self, request: &SearchRequest<'_>) -> (Vec<Work>, Vec<Partial>) {
+        let problems = self.inner.problems().into_iter();
+        let partial = problems.map(|problem| Partial::Partition {
+            partition: problem.partition,
+            reason: problem.reason,
+        });
+        let work = self.pruned(request).into_iter().flat_map(|partition| {
+            let searcher = partition.searcher();
+            (0..searcher.segment_readers().len())
+                .map(move |n| (partition.clone(), searcher.clone(), n))
+        });
+        (work.collect(), partial.collect())
     }
 
     /// Partitions of the kinds and days that are asked for.
@@ -228,7 +229,7 @@ impl<'r> Plan<'r> {
     }
 
     /// The buckets of the histogram, still empty.
-    fn histogram(&self, work: &[(Arc<Partition>, tantivy::Searcher, usize)]) -> Option<Histogram> {
+    fn histogram(&self, work: &[Work]) -> Option<Histogram> {
         let buckets = i64::try_from(self.request.histogram?).ok()?.clamp(1, BUCKETS_MAX);
         let range = self.request.range;
         let mut first = i64::MAX;
@@ -327,11 +328,7 @@ pub(crate) struct Found {
 type Outcome = (usize, Result<Found, IndexError>);
 
 /// Asks all segments, some at a time.
-fn run(
-    plan: &Plan<'_>,
-    histogram: Option<&Histogram>,
-    work: &[(Arc<Partition>, tantivy::Searcher, usize)],
-) -> Vec<Outcome> {
+fn run(plan: &Plan<'_>, histogram: Option<&Histogram>, work: &[Work]) -> Vec<Outcome> {
     let next = AtomicUsize::new(0);
     let outcomes = Mutex::new(Vec::with_capacity(work.len()));
     let ask = || {

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use event::Event;
 use matcher::Prepared;
 
+use crate::audit::{self, Again};
 use crate::pattern::{Captures, Pattern};
 
 /// The most fields that are read of one line.
@@ -42,17 +43,38 @@ pub(crate) enum Form {
     Cef,
     /// QRadar's Log Event Extended Format.
     Leef,
+    /// Records of the Linux audit log, one or all of an event's.
+    Audit,
 }
 
 impl Form {
+    pub(crate) fn is_json(&self) -> bool {
+        matches!(self, Form::Json)
+    }
+
+    pub(crate) fn is_windows(&self) -> bool {
+        matches!(self, Form::Windows)
+    }
+
+    /// Whether what it reads can hardly be another source's.
+    pub(crate) fn tells(&self) -> bool {
+        !matches!(
+            self,
+            Form::Patterns { optional: true, .. } | Form::KeyValue { .. } | Form::Columns { .. }
+        )
+    }
+
     /// The names that the source's file gives to parts of a line.
     pub(crate) fn names(&self) -> Vec<&String> {
         match self {
             Form::Patterns { patterns, .. } => patterns.iter().flat_map(Pattern::names).collect(),
             Form::Columns { names, .. } => names.iter().collect(),
-            Form::Json | Form::Windows | Form::KeyValue { .. } | Form::Cef | Form::Leef => {
-                Vec::new()
-            }
+            Form::Json
+            | Form::Windows
+            | Form::KeyValue { .. }
+            | Form::Cef
+            | Form::Leef
+            | Form::Audit => Vec::new(),
         }
     }
 }
@@ -108,6 +130,14 @@ impl Decoder {
             }
             Form::Cef => cef(text, &mut put).is_some(),
             Form::Leef => leef(text, &mut put).is_some(),
+            // Values that mean none are kept: rules ask for them (`auid: 4294967295`).
+            Form::Audit => audit::read(text, &mut |name, value, again| {
+                let is_known = || native.values(name).any(|known| known.as_str() == Some(value));
+                if again == Again::Counts || !is_known() {
+                    native.add(name, value);
+                }
+            })
+            .is_some(),
         }
     }
 }

@@ -161,11 +161,11 @@ impl Reader<'_> {
         }
         if let Some(decode) = node.get("decode") {
             source.decoders = self.decoders(decode);
-            if source.is_lines() {
+            if source.takes_lines() {
                 source.empty = vec![String::new(), "-".to_owned()];
             }
         }
-        self.is_windows = source.is_windows();
+        self.is_windows = source.takes_windows();
         if self.is_windows {
             source.native = String::new();
         }
@@ -191,7 +191,7 @@ impl Reader<'_> {
                 self.texts(drop).iter().flat_map(|name| self.native_names(name)).collect();
         }
         self.block(node, 0, Block::default(), &mut source);
-        if source.recognise.is_none() && !source.is_lines() {
+        if source.recognise.is_none() && (source.takes_json() || self.is_windows) {
             let message = "`recognise` is missing: what tells its records from others";
             self.fault(Code::Missing, span, message);
         }
@@ -533,10 +533,12 @@ impl Reader<'_> {
             "cef" => Form::Cef,
             "leef" => Form::Leef,
             "windows" => Form::Windows,
+            "audit" => Form::Audit,
             "key-value" => Form::KeyValue { pair: ' ', equals: '=' },
             _ => {
                 let message = format!("no form is called `{word}`");
-                let known = ["json", "windows", "cef", "leef", "key-value", "patterns", "columns"];
+                let known =
+                    ["json", "windows", "cef", "leef", "audit", "key-value", "patterns", "columns"];
                 let help = suggest::help(word, known.into_iter());
                 let fault = Diagnostic::error(Code::UnknownValue, span, message).with_help(help);
                 self.faults.push(fault.in_file(self.file));

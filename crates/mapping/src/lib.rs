@@ -10,6 +10,7 @@
 //! files are [`Diagnostic`]s with line and column. This crate knows nothing of envelopes and
 //! headers around records, which are `normalize`'s.
 
+pub mod audit;
 mod convert;
 mod decode;
 mod derive;
@@ -88,15 +89,11 @@ impl Mappings {
             let source = &mappings.sources[*index];
             (source.is_generic, source.name.clone())
         });
-        for index in order {
-            let source = &mappings.sources[index];
-            let list = match (source.is_json(), source.is_windows()) {
-                (true, _) => &mut mappings.json,
-                (_, true) => &mut mappings.windows,
-                (false, false) => &mut mappings.lines,
-            };
-            list.push(index);
-        }
+        let of = |takes: fn(&Source) -> bool| {
+            order.iter().copied().filter(|index| takes(&mappings.sources[*index])).collect()
+        };
+        (mappings.json, mappings.lines, mappings.windows) =
+            (of(Source::takes_json), of(Source::takes_lines), of(Source::takes_windows));
         (mappings, faults)
     }
 
@@ -116,7 +113,7 @@ impl Mappings {
 
     /// The source of a JSON document with these fields. `dataset` is what its sender calls it.
     pub fn of_document(&self, dataset: &str, native: &Event, work: &mut Work) -> Option<&Source> {
-        if let Some(named) = self.named(dataset).filter(|source| source.is_json()) {
+        if let Some(named) = self.named(dataset).filter(|source| source.takes_json()) {
             return Some(named);
         }
         let json = self.json.iter().filter_map(|index| self.sources.get(*index));
@@ -139,10 +136,11 @@ impl Mappings {
         }
         native.set(TEXT, text);
         let own = native.len();
-        if let Some(named) = self.named(dataset).filter(|source| source.is_lines())
-            && read(named, text, native, work)
-        {
-            return Some(named);
+        for named in self.lines_named(dataset) {
+            native.keep_first(own);
+            if read(named, text, native, work) {
+                return Some(named);
+            }
         }
         // Taken out while they are asked, so that `work` is free.
         let (key, candidates) = match work.of_program.remove_entry(program) {
@@ -240,6 +238,20 @@ impl Mappings {
         }
         candidates.sort_by_key(|(order, _)| *order);
         candidates.into_iter().map(|(_, candidate)| candidate).collect()
+    }
+
+    /// The sources of lines that a sender names: one by its name, or those of a product, of which
+    /// only what they can tell by their patterns are asked.
+    fn lines_named(&self, dataset: &str) -> impl Iterator<Item = &Source> {
+        let one = self.named(dataset).filter(|source| source.takes_lines());
+        let is_product = one.is_none() && !dataset.is_empty() && !dataset.contains('.');
+        let of_product = self.lines.iter().filter_map(|index| self.sources.get(*index));
+        let of_product = of_product.filter(move |source| {
+            is_product
+                && source.name.strip_prefix(dataset).is_some_and(|rest| rest.starts_with('.'))
+                && source.decoders.iter().all(|decoder| decoder.form.tells())
+        });
+        one.into_iter().chain(of_product)
     }
 
     fn named(&self, dataset: &str) -> Option<&Source> {

@@ -15,7 +15,7 @@ use foldhash::fast::{FixedState, RandomState};
 use matcher::Prepared;
 
 use crate::convert::{Destination, Target, TimeForm};
-use crate::decode::{Decoder, Form, PROGRAM, TEXT};
+use crate::decode::{Decoder, PROGRAM, TEXT};
 use crate::derive::derive;
 use crate::pattern::Captures;
 
@@ -233,19 +233,19 @@ impl Source {
         self.names = names;
     }
 
-    /// Whether its records are JSON documents.
-    pub(crate) fn is_json(&self) -> bool {
-        self.decoders.iter().all(|decoder| matches!(decoder.form, Form::Json))
+    /// Whether its records may be JSON documents.
+    pub(crate) fn takes_json(&self) -> bool {
+        self.decoders.is_empty() || self.decoders.iter().any(|decoder| decoder.form.is_json())
     }
 
-    /// Whether its records are those of Windows event logs.
-    pub(crate) fn is_windows(&self) -> bool {
-        self.decoders.iter().any(|decoder| matches!(decoder.form, Form::Windows))
+    /// Whether its records may be lines.
+    pub(crate) fn takes_lines(&self) -> bool {
+        self.decoders.iter().any(|decoder| !decoder.form.is_json() && !decoder.form.is_windows())
     }
 
-    /// Whether its records are lines of text.
-    pub(crate) fn is_lines(&self) -> bool {
-        !self.is_json() && !self.is_windows()
+    /// Whether its records may be those of Windows event logs.
+    pub(crate) fn takes_windows(&self) -> bool {
+        self.decoders.iter().any(|decoder| decoder.form.is_windows())
     }
 
     /// The Sigma classes that its events may have.
@@ -292,8 +292,9 @@ impl Source {
             .is_some_and(|recognise| has_required() && recognise.holds(native, scratch))
     }
 
-    /// Maps a record whose native fields were read into `out`, which is empty before.
-    pub fn map(&self, native: &Event, out: &mut Event, work: &mut Work) {
+    /// Maps a record whose native fields were read into `out`, which is empty before. `is_line`: they
+    /// were read from one.
+    pub fn map(&self, native: &Event, is_line: bool, out: &mut Event, work: &mut Work) {
         work.chosen.clear();
         work.holds.clear();
         work.holds.resize(self.blocks.len(), false);
@@ -308,7 +309,7 @@ impl Source {
                 out.set_time("@timestamp", time);
             }
         }
-        if self.is_lines() {
+        if is_line {
             self.map_ecs_names(native, out, &mut work.fates);
         }
         let chosen = || work.chosen.iter().filter_map(|at| self.blocks.get(*at));
@@ -324,7 +325,7 @@ impl Source {
             out.set(MODULE, module.as_str());
         }
         out.set(MAPPING, self.stamp.as_str());
-        self.keep_native(native, out, &work.fates);
+        self.keep_native(native, is_line, out, &work.fates);
         for setting in chosen().rev().flat_map(|block| &block.defaults) {
             if out.get(&setting.path).is_none() {
                 setting.apply(native, &self.empty, out);
@@ -422,17 +423,16 @@ impl Source {
     }
 
     /// Keeps what no rule moved, under the source's own prefix.
-    fn keep_native(&self, native: &Event, out: &mut Event, fates: &[Fate]) {
-        let is_lines = self.is_lines();
+    fn keep_native(&self, native: &Event, is_line: bool, out: &mut Event, fates: &[Fate]) {
         let own = out.len();
         let mut path = String::new();
         for (at, fate) in fates.iter().enumerate() {
             let Some(name) = native.names().get(at) else { continue };
-            if *fate == Fate::Gone || is_lines && (name == TEXT || name == PROGRAM) {
+            if *fate == Fate::Gone || is_line && (name == TEXT || name == PROGRAM) {
                 continue;
             }
             path.clear();
-            if !is_lines || !name.starts_with(self.native.as_str()) {
+            if !is_line || !name.starts_with(self.native.as_str()) {
                 path.push_str(&self.native);
             }
             path.push_str(name);

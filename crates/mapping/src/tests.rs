@@ -54,7 +54,7 @@ fn document(mappings: &Mappings, json: &str) -> String {
     let (mut native, mut out, mut work) = (Event::new(), Event::new(), Work::default());
     native.parse_json(json.as_bytes()).unwrap();
     let Some(source) = mappings.of_document("", &native, &mut work) else { return "none".into() };
-    source.map(&native, &mut out, &mut work);
+    source.map(&native, false, &mut out, &mut work);
     out.remove(super::MAPPING);
     out.to_json()
 }
@@ -64,7 +64,7 @@ fn line(mappings: &Mappings, program: &str, text: &str) -> String {
     let Some(source) = mappings.of_line("", program, text, &mut native, &mut work) else {
         return "none".into();
     };
-    source.map(&native, &mut out, &mut work);
+    source.map(&native, true, &mut out, &mut work);
     out.remove(super::MAPPING);
     out.to_json()
 }
@@ -176,7 +176,7 @@ fn windows(mappings: &Mappings, work: &mut Work, json: &str) -> (String, String)
     let Some(source) = mappings.of_windows(&channel, &provider, &native, work) else {
         return Default::default();
     };
-    source.map(&native, &mut out, work);
+    source.map(&native, false, &mut out, work);
     out.remove(super::MAPPING);
     (source.name.clone(), out.to_json())
 }

@@ -103,6 +103,11 @@ impl Matcher {
         (Matcher { rules, compiled }, refused)
     }
 
+    /// A rule by its index in the input.
+    pub fn rule(&self, rule: u32) -> Option<&Rule> {
+        self.rules.get(rule as usize)
+    }
+
     /// Room for one worker.
     pub fn scratch(&self) -> Scratch {
         Scratch::new(&self.compiled)

@@ -7,13 +7,14 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use event::{RawRecord, Timestamp};
+use mapping::Mappings;
 use normalize::{Normalizer, Options};
 
 fn main() -> ExitCode {
     let files = detections::sources().map(|file| (file.path, file.text));
-    let (mappings, _) = mapping::Mappings::load(files);
-    let options = Options { mappings: mappings.into(), ..Options::default() };
-    let mut normalizer = Normalizer::new(options);
+    let (mappings, _) = Mappings::load(files);
+    let mut normalizer =
+        Normalizer::new(Options { mappings: mappings.into(), ..Options::default() });
     let mut json = Vec::new();
     for path in std::env::args().skip(1) {
         let bytes = match std::fs::read(&path) {

@@ -277,8 +277,8 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::{dataset_name, time};
-    use crate::tests::with_sources;
-    use crate::{Normalizer, Options, UNPARSED};
+    use crate::UNPARSED;
+    use crate::tests::{SAME, normalizer};
 
     const ENVELOPES: [Encoding; 6] = [
         Encoding::Hec,
@@ -291,19 +291,13 @@ pub(crate) mod tests {
 
     /// The event of an envelope that arrived on 2026-11-24, without its original.
     pub(crate) fn event_of(encoding: Encoding, payload: &str, dataset: &str) -> Event {
-        made(Options { keep_original: false, ..Options::default() }, encoding, payload, dataset)
-    }
-
-    fn made(options: Options, encoding: Encoding, payload: &str, dataset: &str) -> Event {
         let received = Timestamp::parse_rfc3339("2026-11-24T12:00:00Z").unwrap();
         let raw = RawRecord { encoding, dataset, ..RawRecord::new(payload.as_bytes(), received) };
         let mut events = Vec::new();
-        Normalizer::new(options)
-            .normalize(&raw, None, &mut |event| events.push(event.clone()))
-            .unwrap();
+        normalizer().normalize(&raw, None, &mut |event| events.push(event.clone())).unwrap();
         assert_eq!(events.len(), 1);
         let mut event = events.remove(0);
-        for same in ["ecs.version", "data_stream.namespace", "event.ingested", "event.kind"] {
+        for same in SAME {
             event.remove(same);
         }
         event
@@ -316,8 +310,8 @@ pub(crate) mod tests {
 
     /// Checks that all fields of a record that was sent by itself are in the event of its envelope.
     pub(crate) fn same_inside(direct: &str, encoding: Encoding, envelope: &str) {
-        let direct = made(with_sources(), Encoding::Unknown, direct, "");
-        let inside = made(with_sources(), encoding, envelope, "");
+        let direct = event_of(Encoding::Unknown, direct, "");
+        let inside = event_of(encoding, envelope, "");
         for (_, path, value) in direct.fields() {
             assert!(
                 inside.values(path).any(|other| other == value),

@@ -13,20 +13,20 @@
 //! records: in the envelopes of protocols, and as lines in documents.
 
 mod classes;
-mod cloudtrail;
 mod envelope;
 pub mod health;
+mod joining;
 mod json;
 mod line;
-mod linux;
 mod mapped;
+mod program;
 mod stage;
 mod syslog;
-mod web;
 mod windows;
 
 pub use classes::classes;
-pub use stage::{NormalizeStage, event_id, event_json, raw_record};
+pub use joining::{Arrival, Joined, Joiner, Place};
+pub use stage::{NormalizeStage, arrival, event_json, raw_record};
 
 use std::sync::Arc;
 
@@ -275,7 +275,6 @@ impl Normalizer {
         let Normalizer { source, line, mapper, out, .. } = self;
         if windows::decode(source, mapper, out) == Decoded::Yes
             || mapper.document(named, source, out) == Decoded::Yes
-            || cloudtrail::decode(source, out) == Decoded::Yes
         {
             return;
         }
@@ -417,16 +416,28 @@ mod tests {
 
     use super::{Normalizer, Options, SENDER};
 
-    /// With the sources that come with Watchpost, and without originals.
-    pub(crate) fn with_sources() -> Options {
-        static MAPPINGS: LazyLock<Arc<Mappings>> = LazyLock::new(|| {
+    /// What every event has, or what changes with each version of a file.
+    pub(crate) const SAME: [&str; 5] =
+        ["ecs.version", "data_stream.namespace", "event.ingested", "event.kind", mapping::MAPPING];
+
+    /// The sources that come with Watchpost.
+    pub(crate) fn mappings() -> Arc<Mappings> {
+        static BUILTIN: LazyLock<Arc<Mappings>> = LazyLock::new(|| {
             let files = detections::sources().map(|file| (file.path, file.text));
             let (mappings, faults) = Mappings::load(files);
             assert!(faults.is_empty(), "{faults:?}");
-            mappings.into()
+            Arc::new(mappings)
         });
-        let mappings = Arc::clone(&MAPPINGS);
-        Options { keep_original: false, mappings, ..Options::default() }
+        Arc::clone(&BUILTIN)
+    }
+
+    /// One that knows them, and leaves the original out.
+    pub(crate) fn normalizer() -> Normalizer {
+        Normalizer::new(Options {
+            keep_original: false,
+            mappings: mappings(),
+            ..Options::default()
+        })
     }
 
     /// The events of a payload that arrived on 2026-11-24, as JSON lines without the original.
@@ -434,11 +445,10 @@ mod tests {
         let received = Timestamp::parse_rfc3339("2026-11-24T12:00:00Z").unwrap();
         let raw = RawRecord { dataset, ..RawRecord::new(payload.as_bytes(), received) };
         let mut lines = Vec::new();
-        Normalizer::new(Options { keep_original: false, ..Options::default() })
+        normalizer()
             .normalize(&raw, None, &mut |event| {
                 let mut event = event.clone();
-                for same in ["ecs.version", "data_stream.namespace", "event.ingested", "event.kind"]
-                {
+                for same in SAME {
                     event.remove(same);
                 }
                 lines.push(event.to_json());
@@ -525,7 +535,7 @@ mod tests {
             };
             let raw = RawRecord::new(json.as_bytes(), Timestamp::EPOCH);
             let mut count = 0;
-            Normalizer::new(with_sources())
+            normalizer()
                 .normalize(&raw, None, &mut |event| {
                     count += i32::from(event.str("event.dataset").is_some_and(|name| {
                         name.starts_with("windows.") || name == "unknown"

@@ -10,7 +10,7 @@ use event::logsource::{CATEGORY, PRODUCT, SERVICE};
 use event::{Event, RawRecord};
 
 use crate::mapped::Mapper;
-use crate::{Decoded, cloudtrail, default, json, syslog, web, windows};
+use crate::{Decoded, default, json, syslog, windows};
 
 /// Where a document may have a line, most telling first.
 const LINES: [&str; 2] = ["message", "log"];
@@ -43,7 +43,7 @@ pub(crate) fn decode(
     let dataset = [stated, named].into_iter().find(|name| !name.is_empty());
     let dataset = dataset.unwrap_or_else(|| dataset_of_path(source));
     let Some(text) = LINES.iter().find_map(|path| source.str(path)) else {
-        return web::decode_parts(source, dataset, line);
+        return Decoded::No;
     };
     let text = text.trim();
     if text.starts_with('{') {
@@ -83,10 +83,7 @@ pub(crate) fn read(
         return Decoded::Yes;
     }
     // What begins like a message is looked at without its header.
-    if !syslog::begins_message(text) && mapper.line(named, "", text, out) == Decoded::Yes
-        || web::decode(text, named, out) == Decoded::Yes
-        || web::decode_error(text, out) == Decoded::Yes
-    {
+    if !syslog::begins_message(text) && mapper.line(named, "", text, out) == Decoded::Yes {
         return Decoded::Yes;
     }
     syslog::decode(text, raw, mapper, out)
@@ -100,7 +97,6 @@ fn document(text: &str, dataset: &str, mapper: &mut Mapper, line: &mut Event) ->
     }
     if windows::decode(&source, mapper, line) == Decoded::Yes
         || mapper.document(dataset, &source, line) == Decoded::Yes
-        || cloudtrail::decode(&source, line) == Decoded::Yes
     {
         return Decoded::Yes;
     }
@@ -218,7 +214,7 @@ mod tests {
         assert_snapshot!(normalized(&filebeat("/var/log/auth.log", "", SSHD), ""), @r#"{"@metadata":{"beat":"filebeat","type":"_doc","version":"8.15.0"},"@timestamp":"2026-11-24T11:30:00.5Z","agent":{"name":"web1","type":"filebeat","version":"8.15.0"},"event":{"action":"ssh_login","category":["authentication"],"dataset":"linux.sshd","module":"linux","outcome":"failure","type":["start"]},"host":{"name":"web1.example.com","os":{"type":"linux"}},"input":{"type":"filestream"},"linux":{"ssh":{"method":"password"}},"log":{"file":{"path":"/var/log/auth.log"},"offset":4711,"syslog":{"appname":"sshd","hostname":"gate","procid":"7"}},"message":"Failed password for root from 203.0.113.5 port 9 ssh2","process":{"name":"sshd","pid":7},"related":{"hosts":["web1.example.com"],"ip":["203.0.113.5"],"user":["root"]},"source":{"address":"203.0.113.5","ip":"203.0.113.5","port":9},"user":{"name":"root"},"watchpost":{"logsource":{"product":"linux","service":"sshd"}}}"#);
         assert_snapshot!(normalized(&filebeat("/var/log/nginx/access.log", "", ACCESS), ""), @r#"{"@metadata":{"beat":"filebeat","type":"_doc","version":"8.15.0"},"@timestamp":"2026-11-24T10:00:00Z","agent":{"name":"web1","type":"filebeat","version":"8.15.0"},"event":{"category":["web"],"created":"2026-11-24T11:30:00.5Z","dataset":"nginx.access","module":"nginx","outcome":"failure","type":["access"]},"host":{"name":"web1.example.com"},"http":{"request":{"method":"GET"},"response":{"body":{"bytes":512},"status_code":404},"version":"1.1"},"input":{"type":"filestream"},"log":{"file":{"path":"/var/log/nginx/access.log"},"offset":4711},"message":"203.0.113.5 - anna [24/Nov/2026:11:00:00 +0100] \"GET /a?b=1 HTTP/1.1\" 404 512 \"-\" \"curl/8\"","related":{"hosts":["web1.example.com"],"ip":["203.0.113.5"],"user":["anna"]},"source":{"address":"203.0.113.5","ip":"203.0.113.5"},"url":{"original":"/a?b=1","path":"/a","query":"b=1"},"user":{"name":"anna"},"user_agent":{"original":"curl/8"},"watchpost":{"logsource":{"category":"webserver","product":"nginx"}}}"#);
         let error = "2026/11/24 10:00:00 [error] 7#8: *9 open() failed, client: 203.0.113.5";
-        assert_snapshot!(normalized(&filebeat("/var/log/nginx/error.log", "nginx.error", error), ""), @r#"{"@metadata":{"beat":"filebeat","type":"_doc","version":"8.15.0"},"@timestamp":"2026-11-24T09:00:00Z","agent":{"name":"web1","type":"filebeat","version":"8.15.0"},"event":{"category":["web"],"created":"2026-11-24T11:30:00.5Z","dataset":"nginx.error","module":"nginx","timezone":"+01:00","type":["error"]},"host":{"name":"web1.example.com"},"input":{"type":"filestream"},"log":{"file":{"path":"/var/log/nginx/error.log"},"level":"error","offset":4711},"message":"*9 open() failed, client: 203.0.113.5","process":{"pid":7},"related":{"hosts":["web1.example.com"],"ip":["203.0.113.5"]},"service":{"type":"nginx"},"source":{"address":"203.0.113.5","ip":"203.0.113.5"},"watchpost":{"logsource":{"product":"nginx","service":"nginx"}}}"#);
+        assert_snapshot!(normalized(&filebeat("/var/log/nginx/error.log", "nginx.error", error), ""), @r#"{"@metadata":{"beat":"filebeat","type":"_doc","version":"8.15.0"},"@timestamp":"2026-11-24T09:00:00Z","agent":{"name":"web1","type":"filebeat","version":"8.15.0"},"event":{"category":["web"],"created":"2026-11-24T11:30:00.5Z","dataset":"nginx.error","module":"nginx","timezone":"+01:00","type":["error"]},"host":{"name":"web1.example.com"},"input":{"type":"filestream"},"log":{"file":{"path":"/var/log/nginx/error.log"},"level":"error","offset":4711},"message":"*9 open() failed, client: 203.0.113.5","process":{"pid":7,"thread":{"id":8}},"related":{"hosts":["web1.example.com"],"ip":["203.0.113.5"]},"service":{"type":"nginx"},"source":{"address":"203.0.113.5","ip":"203.0.113.5"},"watchpost":{"logsource":{"product":"nginx","service":"nginx"}}}"#);
         // An application that writes ECS.
         let line = r#"{"@timestamp":"2026-11-24T11:29:59.1Z","log.level":"ERROR","message":"failed","ecs.version":"1.2.0","service.name":"shop","event.dataset":"shop"}"#;
         assert_snapshot!(normalized(&filebeat("/var/log/shop.json", "", line), ""), @r#"{"@metadata":{"beat":"filebeat","type":"_doc","version":"8.15.0"},"@timestamp":"2026-11-24T11:29:59.1Z","agent":{"name":"web1","type":"filebeat","version":"8.15.0"},"event":{"created":"2026-11-24T11:30:00.5Z","dataset":"shop","module":"shop"},"host":{"name":"web1.example.com"},"input":{"type":"filestream"},"log":{"file":{"path":"/var/log/shop.json"},"level":"ERROR","offset":4711},"message":"failed","related":{"hosts":["web1.example.com"]},"service":{"name":"shop"},"watchpost":{"logsource":{"product":"shop"}}}"#);

@@ -28,7 +28,7 @@ impl Mapper {
             return Decoded::No;
         };
         self.made.clear();
-        source.map(native, &mut self.made, &mut self.work);
+        source.map(native, false, &mut self.made, &mut self.work);
         self.hand_on(out)
     }
 
@@ -45,7 +45,7 @@ impl Mapper {
         write(native);
         made.clear();
         match mappings.of_windows(channel, provider, native, work) {
-            Some(source) => source.map(native, made, work),
+            Some(source) => source.map(native, false, made, work),
             None => made.clone_from(native),
         }
         self.hand_on(out);
@@ -64,7 +64,7 @@ impl Mapper {
             return Decoded::No;
         };
         made.clear();
-        source.map(native, made, work);
+        source.map(native, true, made, work);
         default(made, "message", text);
         self.hand_on(out)
     }

@@ -13,6 +13,7 @@ use event::{Event, EventId, RawRecord, Timestamp, Value};
 use prometheus::{IntCounter, IntCounterVec, Opts};
 
 use crate::health::Health;
+use crate::joining::{Arrival, Change, Joined, Joiner, Place};
 use crate::{MISSING_TIME, Normalizer, Options, UNPARSED};
 
 /// The most datasets that are counted apart, in one process. Senders choose the names of datasets,
@@ -41,8 +42,24 @@ const ENTITIES: [&str; 8] = [
     "log.file.path",
 ];
 
+/// What the keys of records that wait for others begin with in the stage's state; the offset of the
+/// first follows.
+const WAITING: &[u8] = b"joining/";
+
 /// Normalises the topic `raw` into the topic `events`.
 pub struct NormalizeStage {
+    maker: Maker,
+    joiner: Joiner,
+    /// The records that are whole, for the moment between that and their event.
+    whole: Vec<Joined>,
+    /// When the last record of each partition was appended.
+    last: HashMap<Partition, Timestamp>,
+    /// Whether nothing came since the last batch ended.
+    is_idle: bool,
+}
+
+/// Makes events of records.
+struct Maker {
     normalizer: Normalizer,
     log: String,
     /// Counters by dataset, so that the global table is asked once per dataset.
@@ -56,12 +73,67 @@ impl NormalizeStage {
     /// never give two events one id, and a replay of one gives the same ids again.
     pub fn new(options: Options, log_id: String) -> NormalizeStage {
         NormalizeStage {
-            normalizer: Normalizer::new(options),
-            log: log_id,
-            counters: HashMap::new(),
-            health: Health::default(),
-            json: Vec::new(),
+            maker: Maker {
+                normalizer: Normalizer::new(options),
+                log: log_id,
+                counters: HashMap::new(),
+                health: Health::default(),
+                json: Vec::new(),
+            },
+            joiner: Joiner::default(),
+            whole: Vec::new(),
+            last: HashMap::new(),
+            is_idle: true,
         }
+    }
+}
+
+impl Maker {
+    /// The events of a record, each with the key of the entity that it is about.
+    fn make(
+        &mut self,
+        raw: &RawRecord<'_>,
+        Place { partition, offset }: Place,
+        source: &[u8],
+        now: Timestamp,
+        output: &mut Output,
+    ) -> Result<(), Reject> {
+        let id = EventId { log: &self.log, partition, offset, index: 0 };
+        let (counters, health, json) = (&mut self.counters, &mut self.health, &mut self.json);
+        let events = output.to(Topic::Events);
+        let mut too_large = None;
+        self.normalizer
+            .normalize(raw, Some(id), &mut |event| {
+                write(event, json);
+                if json.len() > EVENT_BYTES_MAX {
+                    too_large = Some(json.len());
+                    return;
+                }
+                count(counters, event);
+                // A sender that writes to the topic itself says when it was received.
+                health.count(Partition(partition), event, raw.received.min(now));
+                events.push(entity(event).as_bytes(), &[(SOURCE, source)], json);
+            })
+            .map_err(|rejected| Reject::new(rejected.to_string()))?;
+        match too_large {
+            Some(bytes) => Err(Reject::new(format!(
+                "the event has {bytes} bytes as JSON; at most {EVENT_BYTES_MAX} are taken"
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// The events of records that are whole. Each is far below what an event may have.
+    fn make_joined(
+        &mut self,
+        whole: &mut Vec<Joined>,
+        now: Timestamp,
+        output: &mut Output,
+    ) -> Result<(), Reject> {
+        for joined in whole.drain(..) {
+            self.make(&joined.raw(), joined.place, &joined.source, now, output)?;
+        }
+        Ok(())
     }
 }
 
@@ -83,17 +155,45 @@ impl Stage for NormalizeStage {
         _assigned: &[(Topic, Partition)],
         state: &dyn StateReader,
     ) -> Result<Start, StageError> {
-        self.health.restore(state)?;
+        self.maker.health.restore(state)?;
+        self.joiner.clear();
+        self.whole.clear();
+        self.last.clear();
+        let joiner = &mut self.joiner;
+        state.scan(WAITING, &mut |Partition(partition), key, value| {
+            let offset = key.get(WAITING.len()..).and_then(|offset| offset.try_into().ok());
+            if let Some(offset) = offset.map(u64::from_be_bytes) {
+                joiner.restore(Place { partition, offset }, value);
+            }
+        })?;
         Ok(Start::Committed)
     }
 
     fn end_batch(&mut self, now: Timestamp, output: &mut Output) -> Result<(), StageError> {
-        self.health.write(now, false, output);
+        let is_idle = std::mem::replace(&mut self.is_idle, true);
+        if !self.joiner.is_empty() {
+            let last = &self.last;
+            let clock = |partition| match is_idle {
+                true => now,
+                false => last.get(&Partition(partition)).copied().unwrap_or(Timestamp::EPOCH),
+            };
+            self.joiner.overdue(&clock, &mut self.whole);
+            self.maker.make_joined(&mut self.whole, now, output).map_err(StageError::new)?;
+        }
+        self.joiner.changes(&mut |change| match change {
+            Change::Put(place, value) => {
+                output.put_state(Partition(place.partition), waiting(place), value);
+            }
+            Change::Delete(place) => {
+                output.delete_state(Partition(place.partition), waiting(place));
+            }
+        });
+        self.maker.health.write(now, false, output);
         Ok(())
     }
 
     fn finish(&mut self, now: Timestamp, output: &mut Output) -> Result<(), StageError> {
-        self.health.write(now, true, output);
+        self.maker.health.write(now, true, output);
         Ok(())
     }
 
@@ -103,31 +203,28 @@ impl Stage for NormalizeStage {
         now: Timestamp,
         output: &mut Output,
     ) -> Result<(), Reject> {
+        self.is_idle = false;
+        self.last.insert(record.partition, record.timestamp);
         let raw = raw_record(record);
-        let id = event_id(&self.log, record);
-        let (counters, health, json) = (&mut self.counters, &mut self.health, &mut self.json);
-        let events = output.to(Topic::Events);
-        let mut too_large = None;
-        self.normalizer
-            .normalize(&raw, Some(id), &mut |event| {
-                write(event, json);
-                if json.len() > EVENT_BYTES_MAX {
-                    too_large = Some(json.len());
-                    return;
-                }
-                count(counters, event);
-                // A sender that writes to the topic itself says when it was received.
-                health.count(record.partition, event, raw.received.min(now));
-                events.push(entity(event).as_bytes(), &[(SOURCE, record.key)], json);
-            })
-            .map_err(|rejected| Reject::new(rejected.to_string()))?;
-        match too_large {
-            Some(bytes) => Err(Reject::new(format!(
-                "the event has {bytes} bytes as JSON; at most {EVENT_BYTES_MAX} are taken"
-            ))),
-            None => Ok(()),
+        let arrival = arrival(record, &raw);
+        let is_part = self.joiner.push(&arrival, &mut self.whole);
+        self.maker.make_joined(&mut self.whole, now, output)?;
+        if is_part {
+            output.hold();
+            return Ok(());
         }
+        self.maker.make(&raw, arrival.place, record.key, now, output)
     }
+}
+
+fn waiting(place: Place) -> Vec<u8> {
+    [WAITING, &place.offset.to_be_bytes()].concat()
+}
+
+/// A record of the topic `raw` as it comes to the [`Joiner`].
+pub fn arrival<'r>(record: &Record<'r>, raw: &'r RawRecord<'r>) -> Arrival<'r> {
+    let place = Place { partition: record.partition.0, offset: record.offset.0 };
+    Arrival { raw, place, source: record.key, at: record.timestamp }
 }
 
 /// A record of the topic `raw`, with what its headers say.
@@ -137,12 +234,6 @@ pub fn raw_record<'r>(record: &Record<'r>) -> RawRecord<'r> {
         raw.read_header(name, value);
     }
     raw
-}
-
-/// The id of the first event of a record of the log with this identity.
-pub fn event_id<'r>(log_id: &'r str, record: &Record<'_>) -> EventId<'r> {
-    let Record { partition, offset, .. } = record;
-    EventId { log: log_id, partition: partition.0, offset: offset.0, index: 0 }
 }
 
 /// An event as it goes onto the topic `events`: if need be without its original. None if it is too

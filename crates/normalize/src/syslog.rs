@@ -2,7 +2,7 @@
 //!
 //! A parser of our own. It has to take what devices really send: a message without priority as it
 //! lies in a file, times in RFC 3339 as rsyslog writes them, a tag without a host. What follows the
-//! header goes to [`linux`](crate::linux) for the programs that it knows.
+//! header goes to the sources that files describe.
 //! <https://www.rfc-editor.org/rfc/rfc5424>, <https://www.rfc-editor.org/rfc/rfc3164>
 
 use event::raw::Encoding;
@@ -10,10 +10,13 @@ use event::{Event, Logsource, RawRecord, Timestamp};
 use jiff::civil;
 
 use crate::mapped::Mapper;
-use crate::{Decoded, linux, web, windows};
+use crate::{Decoded, program, windows};
 
 /// The longest name of a program. RFC 5424 allows 48 bytes; what is longer is message text.
 const PROGRAM_BYTES_MAX: usize = 64;
+
+/// The programs that send records of the audit log.
+const AUDIT_PROGRAMS: [&str; 5] = ["audispd", "audisp-syslog", "auditd", "audit", "kernel"];
 
 /// A message's parts; what is missing or `-` is `None`.
 #[derive(Debug, Default, PartialEq)]
@@ -40,9 +43,6 @@ pub(crate) fn decode(
 ) -> Decoded {
     // Some senders end a message with NUL, or put a byte-order mark before it.
     let text = text.trim_start_matches('\u{feff}').trim_end_matches(['\0', '\n', '\r']);
-    if linux::audit(text, out) == Decoded::Yes {
-        return Decoded::Yes;
-    }
     let Some(message) = parse(text, raw.received) else { return Decoded::No };
     let certain = message.priority.is_some() || message.time.is_some();
     if !certain && raw.encoding != Encoding::Syslog {
@@ -71,19 +71,14 @@ pub(crate) fn decode_body(
     if read == Decoded::Yes || read_document(text, dataset, mapper, out) == Decoded::Yes {
         return;
     }
-    match program {
-        "nginx" | "httpd" | "apache2" | "apache" => {
-            let of = if program == "nginx" { "nginx.access" } else { "apache.access" };
-            if web::decode(text, of, out) == Decoded::No {
-                classify(program, text, dataset, out);
-            } else if dataset.is_empty() {
-                out.set("event.dataset", of);
-            }
-        }
-        "audit" | "audispd" | "audisp-syslog" | "kernel"
-            if linux::audit(text.strip_prefix("audit: ").unwrap_or(text), out) == Decoded::Yes => {}
-        _ => classify(program, text, dataset, out),
-    }
+    classify(program, dataset, out);
+}
+
+/// The host of a message that a program of the audit log sent, and where its text begins.
+pub(crate) fn audit_body(text: &str, received: Timestamp) -> Option<(&str, usize)> {
+    let message = parse(text, received)?;
+    let is_audit = message.program.is_some_and(|program| AUDIT_PROGRAMS.contains(&program));
+    is_audit.then(|| (message.host.unwrap_or_default(), text.len() - message.text.len()))
 }
 
 /// Reads a document that a program wrote as its message, if it is of a source that is known: JSON,
@@ -180,8 +175,8 @@ fn write(message: &Message<'_>, out: &mut Event) {
 pub(crate) const CISCO: Logsource<'static> =
     Logsource { product: Some("cisco"), category: None, service: None };
 
-/// The class, and what the program's message says.
-fn classify(program: &str, text: &str, dataset: &str, out: &mut Event) {
+/// The class of a message of which no source knows what it says.
+fn classify(program: &str, dataset: &str, out: &mut Event) {
     let (module, name) = dataset.split_once('.').unwrap_or((dataset, ""));
     if !matches!(module, "" | "linux" | "system" | "syslog" | "unix" | "auth") {
         // The sender knows better than the form, which many devices share.
@@ -197,7 +192,7 @@ fn classify(program: &str, text: &str, dataset: &str, out: &mut Event) {
         CISCO.stamp(out);
         return;
     }
-    linux::decode(program, text, out);
+    program::decode(program, out);
 }
 
 fn parse(text: &str, received: Timestamp) -> Option<Message<'_>> {

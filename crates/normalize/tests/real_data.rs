@@ -30,17 +30,16 @@ fn data(path: &str) -> Option<PathBuf> {
     None
 }
 
-/// A normalizer with the sources that come with Watchpost.
-fn normalizer() -> Normalizer {
+fn received() -> Timestamp {
+    Timestamp::parse_rfc3339("2026-11-24T12:00:00Z").unwrap()
+}
+
+/// One that knows the sources that come with Watchpost.
+fn normalizer(keep_original: bool) -> Normalizer {
     let files = detections::sources().map(|file| (file.path, file.text));
     let (mappings, faults) = Mappings::load(files);
     assert!(faults.is_empty(), "{faults:?}");
-    let mappings = mappings.into();
-    Normalizer::new(Options { keep_original: false, mappings, ..Options::default() })
-}
-
-fn received() -> Timestamp {
-    Timestamp::parse_rfc3339("2026-11-24T12:00:00Z").unwrap()
+    Normalizer::new(Options { keep_original, mappings: mappings.into(), ..Options::default() })
 }
 
 /// Calls `each` with the lines of a text file, unpacked if need be.
@@ -73,7 +72,7 @@ struct Figures {
 impl Figures {
     fn of(path: &Path, dataset: &str, lines_max: usize) -> Figures {
         let mut figures = Figures::default();
-        let mut normalizer = normalizer();
+        let mut normalizer = normalizer(false);
         for_each_line(path, lines_max, &mut |line| {
             let raw = RawRecord { dataset, ..RawRecord::new(line, received()) };
             normalizer
@@ -175,7 +174,7 @@ fn cloudtrail_records_are_all_read() {
 fn rules_find_their_events() {
     let Some(manifest) = data("sigma/regression/manifest.jsonl") else { return };
     let pipelines = sigma::pipeline::builtin();
-    let mut normalizer = normalizer();
+    let mut normalizer = normalizer(true);
     let (mut cases, mut faults) = (0, Vec::new());
     for_each_line(&manifest, usize::MAX, &mut |line| {
         let case: serde_json::Value = serde_json::from_slice(line).unwrap();

@@ -47,6 +47,12 @@ const LINUX_SERVICES: &[(&str, &[&str])] = &[(
 /// On Linux, services that are not part of the system log, which otherwise covers everything.
 const LINUX_NOT_SYSLOG: &[&str] = &["auditd", "sysmon"];
 
+/// The categories of events that a rule of this category reads: its own first.
+pub fn categories(rule: &str) -> impl Iterator<Item = &str> {
+    let covered = CATEGORIES.iter().filter(move |(general, _)| *general == rule);
+    std::iter::once(rule).chain(covered.flat_map(|(_, special)| special.iter().copied()))
+}
+
 /// Whether an event of this product, category and service is one that the rule reads.
 pub fn feeds(rule: &Logsource, event: (Option<&str>, Option<&str>, Option<&str>)) -> bool {
     let (product, category, service) = event;

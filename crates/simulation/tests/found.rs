@@ -11,21 +11,22 @@ use std::collections::BTreeMap;
 use correlation::{Correlations, Definition};
 use detection::{Otherwise, RuleBook, RuleSources};
 use event::{Alert, EventId, RawRecord, Timestamp};
+use mapping::Mappings;
 use normalize::{Normalizer, Options};
 use simulation::{Settings, SimEvent, Simulation, Source, Staged};
+
+/// One that knows the sources that come with Watchpost.
+fn normalizer(keep_original: bool) -> Normalizer {
+    let files = detections::sources().map(|file| (file.path, file.text));
+    let (mappings, faults) = Mappings::load(files);
+    assert!(faults.is_empty(), "{faults:?}");
+    Normalizer::new(Options { keep_original, mappings: mappings.into(), ..Options::default() })
+}
 
 fn book() -> RuleBook {
     let builtin =
         detections::rules().map(|file| (file.path.to_owned(), file.text.to_owned())).collect();
     RuleSources { builtin, ..RuleSources::default() }.load()
-}
-
-/// With the sources that come with Watchpost.
-fn normalizer(keep_original: bool) -> Normalizer {
-    let files = detections::sources().map(|file| (file.path, file.text));
-    let (mappings, faults) = mapping::Mappings::load(files);
-    assert!(faults.is_empty(), "{faults:?}");
-    Normalizer::new(Options { keep_original, mappings: mappings.into(), ..Options::default() })
 }
 
 fn start() -> Timestamp {

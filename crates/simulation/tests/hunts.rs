@@ -6,14 +6,15 @@
 use event::{EventId, RawRecord, Timestamp};
 use hunting::{Hunt, Limits, Verdict};
 use indexing::{Document, Index, Kind};
+use mapping::Mappings;
 use normalize::{Normalizer, Options};
 use query::TimeRange;
 use simulation::{Settings, Simulation, Source};
 
-/// With the sources that come with Watchpost.
+/// One that knows the sources that come with Watchpost.
 fn normalizer(keep_original: bool) -> Normalizer {
     let files = detections::sources().map(|file| (file.path, file.text));
-    let (mappings, faults) = mapping::Mappings::load(files);
+    let (mappings, faults) = Mappings::load(files);
     assert!(faults.is_empty(), "{faults:?}");
     Normalizer::new(Options { keep_original, mappings: mappings.into(), ..Options::default() })
 }

@@ -35,6 +35,8 @@ pub(crate) enum Command {
     Scan(ScanArgs),
     /// Check, test and explain Sigma rules
     Rules(RulesArgs),
+    /// What rules would have found in what is indexed
+    Backtest(BacktestArgs),
     /// Search what is indexed
     Search(SearchArgs),
     /// Hunt by hypothesis
@@ -336,6 +338,37 @@ pub(crate) struct SearchArgs {
     pub(crate) alerts: bool,
     /// For example: 'process.name:powershell.exe and not user.name:SYSTEM | stats count by host.name'
     pub(crate) query: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct BacktestArgs {
+    /// The configuration file: its rules are the former version, its pipelines hold
+    #[arg(long, value_name = "FILE", env = "WATCHPOST_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// The data folder to read
+    #[arg(long, value_name = "DIR", env = "WATCHPOST_DATA")]
+    pub(crate) data: Option<PathBuf>,
+    /// From when: a span before now (24h, 30d), a time, or `all`
+    #[arg(long, value_name = "T", default_value = "30d", value_parser = time)]
+    pub(crate) since: String,
+    /// Until when; now if not said
+    #[arg(long, value_name = "T", value_parser = time)]
+    pub(crate) until: Option<String>,
+    /// A file or folder with the former versions; the rules in use if none is named
+    #[arg(long, value_name = "PATH")]
+    pub(crate) former: Vec<PathBuf>,
+    /// A file of a processing pipeline, applied after the built-in ones
+    #[arg(long = "pipeline", value_name = "FILE")]
+    pub(crate) pipelines: Vec<PathBuf>,
+    /// The longest it may read the index (5m); what was found until then is told
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
+    pub(crate) timeout: Duration,
+    /// How results are written
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+    /// Files or folders of Sigma rules
+    #[arg(required = true)]
+    pub(crate) rules: Vec<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use event::{Event, RawRecord, Timestamp};
 use ingest::files::{self, File, Problem, ReadOptions};
-use normalize::{Normalizer, Options};
+use normalize::{Arrival, Joiner, Normalizer, Options};
 
 use crate::mappings;
 
@@ -56,9 +56,9 @@ impl Reader {
     ) -> Read {
         let mut read = Read::default();
         let options = ReadOptions { dataset, ..ReadOptions::new(self.received) };
-        let done = files::read(file, &options, &mut |raw: RawRecord<'_>| {
+        let mut one = |raw: &RawRecord<'_>| {
             let record = raw.position.unwrap_or_default();
-            let normalized = self.normalizer.normalize(&raw, None, &mut |event| {
+            let normalized = self.normalizer.normalize(raw, None, &mut |event| {
                 read.events += 1;
                 read.unparsed += u64::from(is_unparsed(event));
                 each(Found { event, record });
@@ -66,8 +66,19 @@ impl Reader {
             if let Err(rejected) = normalized {
                 read.problems.push(format!("{}: record {record}: {rejected}", file.name()));
             }
+        };
+        // Lines of the audit log that are one event are one record.
+        let (mut joiner, mut whole) = (Joiner::default(), Vec::new());
+        let done = files::read(file, &options, &mut |raw: RawRecord<'_>| {
+            let is_part = joiner.push(&Arrival::of_file(&raw), &mut whole);
+            whole.drain(..).for_each(|joined| one(&joined.raw()));
+            if !is_part {
+                one(&raw);
+            }
             ControlFlow::Continue(())
         });
+        joiner.finish(&mut whole);
+        whole.drain(..).for_each(|joined| one(&joined.raw()));
         read.bytes = done.bytes;
         read.problems.extend(done.problems.iter().map(Problem::to_string));
         read.problems_more = done.problems_more;

@@ -53,6 +53,7 @@ fn main() -> ExitCode {
         Command::Run(args) => commands::run::run(&args),
         Command::Scan(args) => commands::scan::run(&args),
         Command::Rules(args) => commands::rules::run(&args),
+        Command::Backtest(args) => commands::backtest::run(&args),
         Command::Search(args) => commands::search::run(&args),
         Command::Hunt(args) => commands::hunt::run(&args),
         Command::Import(args) => commands::import::run(&args),

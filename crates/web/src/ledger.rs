@@ -31,6 +31,9 @@ pub struct SourceAccount {
     pub source: String,
     /// Raw records that were looked at.
     pub received: u64,
+    /// Raw records that are a part of an event made of several.
+    #[serde(default)]
+    pub joined: u64,
     /// Raw records of which nothing was made on purpose.
     pub dropped: u64,
     /// Records on `rejected`.
@@ -83,12 +86,14 @@ impl From<Ledger> for LedgerAnswer {
 
 impl From<Account> for SourceAccount {
     fn from(account: Account) -> Self {
-        let Account { source, received, dropped, rejected, events, stored, in_flight, .. } =
-            account;
+        let Account {
+            source, received, joined, dropped, rejected, events, stored, in_flight, ..
+        } = account;
         let Seen { bytes, first, last, listener, sender } = account.seen;
         SourceAccount {
             source,
             received,
+            joined,
             dropped,
             rejected,
             events,

@@ -169,7 +169,9 @@ impl Worker {
             let (stage, output) = (&mut self.stage, &mut self.output);
             match catch_unwind(AssertUnwindSafe(|| stage.process(&record, now, output))) {
                 Ok(Ok(())) => {
+                    let is_held = self.output.take_held();
                     let outcome = match self.output.records_since(mark) {
+                        produced if is_held => Outcome::Held { produced },
                         0 if record.topic == Topic::Raw => Outcome::Dropped,
                         produced => Outcome::Handled { produced },
                     };
@@ -195,9 +197,11 @@ impl Worker {
                 }
             }
         }
+        let mark = self.output.mark();
         if !self.guarded("end_batch", |stage, now, output| stage.end_batch(now, output)) {
             return Ok(Done::Undone);
         }
+        self.ledger.count_made_late(&self.output, mark);
         let processed = Instant::now();
         fail_point!("stage-before-commit", |_| std::process::abort());
         self.commit()?;

@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 
 use super::FIELDS_TOGETHER_MAX;
 use crate::mapped::Mapper;
-use crate::{Decoded, default, json, linux, syslog};
+use crate::{Decoded, default, json, syslog};
 
 /// Fields and where they go; to nowhere those that are about the place of the entry in its journal,
 /// and those that [`decode`] reads itself. Names with an underscore are the journal's own word.
@@ -187,7 +187,7 @@ pub(crate) fn decode(source: &Event, dataset: &str, mapper: &mut Mapper, out: &m
         Some(message) => {
             out.set("message", &*message);
             let audit = audit_record(source, &message, time);
-            if audit.is_none_or(|record| linux::audit(&record, out) == Decoded::No) {
+            if audit.is_none_or(|record| mapper.line("", "", &record, out) == Decoded::No) {
                 syslog::decode_body(program, &message, dataset, mapper, out);
             }
         }

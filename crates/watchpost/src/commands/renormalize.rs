@@ -11,9 +11,9 @@ use std::time::Instant;
 
 use bus::{BusError, Record, Topic, copy};
 use enrichment::Enrichment;
-use event::{Event, EventId, Timestamp};
+use event::{Event, EventId, RawRecord, Timestamp};
 use indexing::{Document, Hit, Index, IndexError, IndexWriter, Kind, PartitionId, Searcher};
-use normalize::{Normalizer, event_id, event_json, raw_record};
+use normalize::{Joiner, Normalizer, Place, arrival, event_json, raw_record};
 use query::TimeRange;
 
 use crate::args::RenormalizeArgs;
@@ -53,6 +53,7 @@ pub(crate) fn run(args: &RenormalizeArgs) -> Outcome {
     }
     let mut exchange = Exchange {
         normalizer: Normalizer::new(options),
+        joiner: Joiner::default(),
         log_id: &log_id,
         since,
         dataset: args.dataset.as_deref(),
@@ -85,6 +86,7 @@ pub(crate) fn run(args: &RenormalizeArgs) -> Outcome {
         return Err(error.into());
     }
     read?;
+    exchange.finish()?;
     exchange.commit()?;
     bus.close();
     print!("{}", exchange.table());
@@ -111,6 +113,7 @@ struct Told {
 
 struct Exchange<'a> {
     normalizer: Normalizer,
+    joiner: Joiner,
     log_id: &'a str,
     since: Option<Timestamp>,
     dataset: Option<&'a str>,
@@ -131,25 +134,61 @@ struct New {
     time: Timestamp,
 }
 
-impl Exchange<'_> {
+impl<'a> Exchange<'a> {
     fn record(&mut self, record: &Record<'_>) -> Result<(), IndexError> {
         let raw = raw_record(record);
         if self.since.is_some_and(|since| raw.received < since) {
             return Ok(());
         }
         self.records += 1;
-        let first = event_id(self.log_id, record);
+        let arrival = arrival(record, &raw);
+        let mut whole = Vec::new();
+        let is_part = self.joiner.push(&arrival, &mut whole);
+        for joined in whole {
+            self.exchange(&joined.raw(), joined.place)?;
+        }
+        if !is_part {
+            return self.exchange(&raw, arrival.place);
+        }
+        if !self.joiner.began_at(arrival.place) {
+            // It is in the event of another record, and has none of its own any more.
+            self.replace(self.id(arrival.place), Vec::new())?;
+        }
+        Ok(())
+    }
+
+    /// What waits for records that did not come.
+    fn finish(&mut self) -> Result<(), IndexError> {
+        let mut whole = Vec::new();
+        self.joiner.finish(&mut whole);
+        for joined in whole {
+            self.exchange(&joined.raw(), joined.place)?;
+        }
+        Ok(())
+    }
+
+    fn id(&self, place: Place) -> EventId<'a> {
+        let Place { partition, offset } = place;
+        EventId { log: self.log_id, partition, offset, index: 0 }
+    }
+
+    fn exchange(&mut self, raw: &RawRecord<'_>, place: Place) -> Result<(), IndexError> {
+        let first = self.id(place);
         let mut made = Vec::new();
-        let normalized = self.normalizer.normalize(&raw, Some(first), &mut |event| {
+        let normalized = self.normalizer.normalize(raw, Some(first), &mut |event| {
             let time = event.timestamp().unwrap_or(raw.received);
             made.push(event_json(event).map(|json| New { event: event.clone(), json, time }));
         });
         // What would be rejected now stays as it is.
-        let Some(made) =
-            normalized.ok().and_then(|()| made.into_iter().collect::<Option<Vec<_>>>())
-        else {
-            return Ok(());
-        };
+        match normalized.ok().and_then(|()| made.into_iter().collect::<Option<Vec<_>>>()) {
+            Some(made) => self.replace(first, made),
+            None => Ok(()),
+        }
+    }
+
+    /// Puts what was made of a record in the place of what the index has of it.
+    fn replace(&mut self, first: EventId<'_>, made: Vec<New>) -> Result<(), IndexError> {
+        let is_part = made.is_empty();
         let mut old = Vec::new();
         for index in 0.. {
             let id = EventId { index, ..first }.to_string();
@@ -160,7 +199,7 @@ impl Exchange<'_> {
             old.push((id, hits));
         }
         if old.iter().all(|(_, hits)| hits.is_empty()) {
-            self.absent += 1;
+            self.absent += u64::from(!is_part);
             return Ok(());
         }
         let mut made = made.into_iter();

@@ -110,8 +110,9 @@ const REGISTRY: [Column<SourceAccount>; 7] = [
 ];
 
 /// What became of it.
-const ACCOUNTS: [Column<SourceAccount>; 7] = [
+const ACCOUNTS: [Column<SourceAccount>; 8] = [
     ("received", true, |of| of.received.to_string()),
+    ("joined", true, |of| of.joined.to_string()),
     ("dropped", true, |of| of.dropped.to_string()),
     ("rejected", true, |of| of.rejected.to_string()),
     ("events", true, |of| of.events.to_string()),
@@ -227,6 +228,7 @@ mod tests {
         let one = SourceAccount {
             source: "10.0.0.1".to_owned(),
             received: 1200,
+            joined: 0,
             dropped: 0,
             rejected: 3,
             events: 1197,

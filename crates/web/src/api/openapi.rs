@@ -297,6 +297,7 @@ fn schemas() -> Value {
             ("sources", list(object(&[
                 ("source", text()),
                 ("received", count()),
+                ("joined", count()),
                 ("dropped", count()),
                 ("rejected", count()),
                 ("events", count()),

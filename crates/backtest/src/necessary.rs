@@ -1,0 +1,191 @@
+//! From a rule to a filter that everything it matches passes.
+
+use query::{At, FieldName, FieldTest, Filter, Glob, GlobPiece, Term, Test};
+use sigma::expr::{Atom, Expr, Pattern, Piece, Test as SigmaTest};
+use sigma::{Logsource, logsource};
+
+use event::ecs::{Type, field_type};
+use event::logsource::{CATEGORY, PRODUCT};
+
+/// What every event that the rule matches passes. Others may pass it too.
+pub fn necessary(class: &Logsource, expr: &Expr) -> Filter {
+    let mut all = Vec::new();
+    if let Some(product) = &class.product {
+        all.push(Filter::term(PRODUCT, product));
+    }
+    if let Some(category) = &class.category {
+        let covered = logsource::categories(category);
+        all.push(Filter::or(covered.map(|category| Filter::term(CATEGORY, category)).collect()));
+    }
+    all.push(of(expr));
+    Filter::and(all.into_iter().filter(|filter| *filter != Filter::All).collect())
+}
+
+fn of(expr: &Expr) -> Filter {
+    match expr {
+        Expr::And(parts) => {
+            Filter::and(parts.iter().map(of).filter(|filter| *filter != Filter::All).collect())
+        }
+        Expr::Or(parts) => {
+            let parts: Vec<Filter> = parts.iter().map(of).collect();
+            if parts.contains(&Filter::All) { Filter::All } else { Filter::or(parts) }
+        }
+        // What does not pass a wider filter of the part does not match it, but not the other way.
+        Expr::Not(_) => Filter::All,
+        Expr::Selection(_, part) => of(part),
+        Expr::Atom(atom) => of_atom(atom),
+    }
+}
+
+fn of_atom(atom: &Atom) -> Filter {
+    // A keyword is looked for in parts of words and across them, which the index of words is not.
+    let Some(field) = atom.field.as_deref() else { return Filter::All };
+    // A star in a name would be a pattern of names.
+    if field.contains('*') {
+        return Filter::All;
+    }
+    let test = match &atom.test {
+        SigmaTest::Text(pattern) => match of_pattern(field, pattern) {
+            Some(test) => test,
+            None => return Filter::All,
+        },
+        SigmaTest::Regex(_)
+        | SigmaTest::Cidr(_)
+        | SigmaTest::Compare(..)
+        | SigmaTest::FieldRef { .. }
+        | SigmaTest::TimePart(..) => Test::Exists,
+        // `null` and an empty list are there for a rule, and are nothing to the index.
+        SigmaTest::Exists(_) | SigmaTest::Null => return Filter::All,
+    };
+    Filter::Field(FieldTest { field: FieldName::new(field), test, at: At(0) })
+}
+
+/// A test that holds for every value that has the pattern; none if even an empty value may.
+fn of_pattern(field: &str, pattern: &Pattern) -> Option<Test> {
+    // The two fold letters differently beyond ASCII, and compare times and words as such.
+    let is_plain = pattern.pieces.iter().all(|piece| match piece {
+        Piece::Literal(text) => text.is_ascii(),
+        Piece::One | Piece::Any => true,
+    });
+    let has_text = pattern.pieces.iter().any(|piece| *piece != Piece::Any);
+    if !has_text {
+        // Nothing, or anything, even an empty text.
+        return None;
+    }
+    let type_of = field_type(field);
+    if !is_plain || matches!(type_of, Some(Type::Date)) {
+        return Some(Test::Exists);
+    }
+    match pattern.pieces.as_slice() {
+        [Piece::Literal(text)] => Some(Test::Equal(Term::new(text.as_str()))),
+        pieces => Some(Test::Like(Glob::new(pieces.iter().map(|piece| match piece {
+            Piece::Literal(text) => GlobPiece::Literal(text.clone()),
+            Piece::One => GlobPiece::One,
+            Piece::Any => GlobPiece::Any,
+        })))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use event::Event;
+    use proptest::prelude::*;
+    use sigma::Logsource;
+    use sigma::expr::{Atom, Comparison, Expr, Pattern, Regex, Test};
+
+    use super::necessary;
+
+    fn test() -> impl Strategy<Value = Test> {
+        let word = "[aAb1.*?äİ /-]{0,4}";
+        prop_oneof![
+            6 => (word, any::<bool>()).prop_map(|(text, cased)| Test::Text(Pattern::parse(&text, cased))),
+            1 => "[ab1.]{0,2}".prop_map(|source| Test::Regex(Regex {
+                source, ignore_case: true, multi_line: false, dot_all: false,
+            })),
+            1 => (-2..3i32).prop_map(|number| Test::Compare(Comparison::GreaterOrEqual, number.into())),
+            1 => any::<bool>().prop_map(Test::Exists),
+            1 => Just(Test::Null),
+        ]
+    }
+
+    fn field() -> impl Strategy<Value = String> {
+        // A keyword's, a text's, a number's, an address', a time's; and one that ECS does not know.
+        prop::sample::select(
+            ["process.name", "message", "source.port", "source.ip", "event.created", "x.y"]
+                .as_slice(),
+        )
+        .prop_map(str::to_owned)
+    }
+
+    fn expr() -> impl Strategy<Value = Expr> {
+        let atom = (prop::option::weighted(0.95, field()), test())
+            .prop_map(|(field, test)| Expr::Atom(Atom { field: field.map(Arc::from), test }));
+        atom.prop_recursive(3, 12, 3, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 1..4).prop_map(Expr::And),
+                prop::collection::vec(inner.clone(), 1..4).prop_map(Expr::Or),
+                inner.prop_map(|part| Expr::Not(Box::new(part))),
+            ]
+        })
+    }
+
+    fn value() -> impl Strategy<Value = serde_json::Value> {
+        prop_oneof![
+            "[aAb1.äİ /-]{0,5}".prop_map(serde_json::Value::from),
+            (-2..12i64).prop_map(serde_json::Value::from),
+            Just(serde_json::json!(1.5)),
+            any::<bool>().prop_map(serde_json::Value::from),
+            Just(serde_json::Value::Null),
+            Just(serde_json::json!([])),
+            Just(serde_json::json!(["a", "b 1"])),
+            Just(serde_json::json!("10.0.0.1")),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_matches_passes(
+            expr in expr(),
+            fields in prop::collection::btree_map(field(), value(), 0..5),
+        ) {
+            let mut event = Event::new();
+            let mut json = serde_json::Map::new();
+            for (path, value) in fields {
+                let (parent, name) = path.split_once('.').unwrap_or(("", &path));
+                if parent.is_empty() {
+                    json.insert(name.to_owned(), value);
+                } else {
+                    json.entry(parent).or_insert_with(|| serde_json::json!({}))[name] = value;
+                }
+            }
+            event.parse_json(serde_json::Value::Object(json).to_string().as_bytes()).unwrap();
+            let filter = necessary(&Logsource::default(), &expr);
+            if matcher::plain::matches(&expr, &event) {
+                prop_assert!(query::matches(&filter, &event), "{} for {}", expr, event.to_json());
+            }
+        }
+    }
+
+    #[test]
+    fn what_spares_work_is_kept() {
+        let text = |field: &str, pattern: &str| {
+            let test = Test::Text(Pattern::parse(pattern, false));
+            Expr::Atom(Atom { field: Some(field.into()), test })
+        };
+        let class = Logsource {
+            product: Some("windows".into()),
+            category: Some("file_delete".into()),
+            ..Logsource::default()
+        };
+        let expr = Expr::And(vec![
+            text("process.name", "cmd.exe"),
+            Expr::Or(vec![text("process.command_line", "*whoami*"), text("user.name", "x*")]),
+            Expr::Not(Box::new(text("user.name", "SYSTEM"))),
+        ]);
+        insta::assert_snapshot!(necessary(&class, &expr), @"watchpost.logsource.product:windows and (watchpost.logsource.category:file_delete or watchpost.logsource.category:file_delete_detected) and process.name:cmd.exe and (process.command_line:*whoami* or user.name:x*)");
+    }
+}
