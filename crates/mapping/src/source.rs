@@ -316,13 +316,14 @@ impl Source {
         for setting in chosen().flat_map(|block| &block.sets) {
             setting.apply(native, &self.empty, out);
         }
-        if out.get(DATASET).is_none() {
-            out.set(DATASET, self.name.as_str());
-        }
-        if out.get(MODULE).is_none() {
-            let dataset = out.str(DATASET).unwrap_or_default();
-            let module = dataset.split('.').next().unwrap_or_default().to_owned();
-            out.set(MODULE, module.as_str());
+        let module = |dataset: &str| dataset.split('.').next().map(str::to_owned);
+        match out.str(DATASET).map(module) {
+            // The file sets the dataset of some events itself.
+            Some(of_dataset) => out.set(MODULE, of_dataset.as_deref().unwrap_or_default()),
+            None => {
+                out.set(DATASET, self.name.as_str());
+                out.set(MODULE, self.name.split('.').next().unwrap_or_default());
+            }
         }
         out.set(MAPPING, self.stamp.as_str());
         self.keep_native(native, is_line, out, &work.fates);
@@ -431,17 +432,22 @@ impl Source {
             if *fate == Fate::Gone || is_line && (name == TEXT || name == PROGRAM) {
                 continue;
             }
-            path.clear();
-            if !is_line || !name.starts_with(self.native.as_str()) {
-                path.push_str(&self.native);
-            }
-            path.push_str(name);
-            if *fate == Fate::KeptIfMissing && out.names().places(&path).any(|at| at < own) {
+            let is_prefixed = is_line && name.starts_with(self.native.as_str());
+            let own_name = match self.native.is_empty() || is_prefixed {
+                true => name,
+                false => {
+                    path.clear();
+                    path.extend([self.native.as_str(), name]);
+                    path.as_str()
+                }
+            };
+            let is_filled = || out.names().places(own_name).any(|at| at < own);
+            if *fate == Fate::KeptIfMissing && is_filled() {
                 continue;
             }
-            match self.native.is_empty() {
+            match own_name.len() == name.len() {
                 true => out.clone_field(native, at),
-                false => out.clone_field_as(native, at, &path),
+                false => out.clone_field_as(native, at, own_name),
             }
         }
     }
