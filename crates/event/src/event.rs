@@ -337,6 +337,21 @@ impl Event {
         }
     }
 
+    /// Takes over the field at a place of another event, without looking whether it is there.
+    pub fn clone_field(&mut self, other: &Event, at: usize) {
+        let Some(field) = other.fields.get(at) else { return };
+        self.names.push_from(&other.names, at);
+        let value = self.store(other.value(field));
+        self.fields.push(Field { value, role: field.role });
+    }
+
+    /// The same under another name.
+    pub fn clone_field_as(&mut self, other: &Event, at: usize, path: &str) {
+        if let Some(field) = other.fields.get(at) {
+            self.push(path, other.value(field), field.role);
+        }
+    }
+
     /// Takes over those fields of another event whose names this one does not have. Arrays are taken
     /// whole or not at all.
     pub fn clone_missing(&mut self, other: &Event) {

@@ -92,7 +92,17 @@ impl Names {
     }
 
     pub(crate) fn push(&mut self, path: &str) {
-        let hash = path_hash(path);
+        self.push_hashed(path, path_hash(path));
+    }
+
+    /// Adds the name at a place of other names.
+    pub(crate) fn push_from(&mut self, other: &Names, at: usize) {
+        if let (Some(name), Some(hash)) = (other.get(at), other.hashes.get(at)) {
+            self.push_hashed(name, *hash);
+        }
+    }
+
+    fn push_hashed(&mut self, path: &str, hash: u64) {
         self.hashes.push(hash);
         self.sum = self.sum.wrapping_add(hash);
         self.starts.push(to_u32(self.text.len()));

@@ -8,6 +8,22 @@ use event::{Event, Timestamp, Value};
 
 use crate::ecs_words;
 use crate::pattern::{Captures, Pattern};
+use crate::source::is_one_of;
+
+/// Where a value goes, and as what.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Destination {
+    pub(crate) targets: Vec<Target>,
+    pub(crate) convert: Convert,
+}
+
+/// A field that values go to, and what ECS says of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    path: String,
+    kind: Option<Type>,
+    is_list: bool,
+}
 
 /// What is done to a value on its way.
 #[derive(Debug, Clone, Default)]
@@ -16,14 +32,32 @@ pub(crate) struct Convert {
     pub(crate) upper: bool,
     /// Values, in lower case, and what they become.
     pub(crate) table: Option<HashMap<String, String>>,
-    /// What others become; they stay as they are without it.
+    /// What others become, nothing if it is empty; they stay as they are without it.
     pub(crate) otherwise: Option<String>,
     pub(crate) scale: Option<f64>,
     pub(crate) part: Option<Part>,
+    /// Values that mean none here.
+    pub(crate) empty: Vec<String>,
     /// What stands between the values of a list.
     pub(crate) split: Option<String>,
-    /// The value is a text whose gaps are fields.
-    pub(crate) pattern: Option<Pattern>,
+    /// The value is a text of one of these forms, whose gaps are fields.
+    pub(crate) patterns: Vec<Gaps>,
+    /// The values are pairs.
+    pub(crate) pairs: Option<Pairs>,
+}
+
+/// A pattern and where its gaps go.
+#[derive(Debug, Clone)]
+pub(crate) struct Gaps {
+    pattern: Pattern,
+    targets: Vec<Target>,
+}
+
+/// `NAME=value`: where the values go, by name.
+#[derive(Debug, Clone)]
+pub(crate) struct Pairs {
+    pub(crate) equals: String,
+    pub(crate) destinations: Vec<(String, Destination)>,
 }
 
 /// A part of a text.
@@ -68,22 +102,57 @@ pub(crate) fn base_name(path: &str) -> &str {
     path.rsplit(['\\', '/']).next().unwrap_or(path)
 }
 
-impl Convert {
-    /// Writes a value to these fields. Whether all of it went somewhere, so that it need not be kept
-    /// under its own name.
+impl Target {
+    pub(crate) fn new(path: &str) -> Target {
+        Target { path: path.to_owned(), kind: field_type(path), is_list: ecs_words::is_list(path) }
+    }
+
+    /// Gives the field a value of its type. `is_more`: one of several values, of which the first was
+    /// written just before. Whether the field has the value now.
+    pub(crate) fn put(&self, out: &mut Event, value: Value<'_>, is_more: bool) -> bool {
+        put_typed(out, &self.path, (self.kind, self.is_list), value, is_more)
+    }
+}
+
+impl Gaps {
+    pub(crate) fn new(pattern: Pattern) -> Gaps {
+        let targets = pattern.names().iter().map(|name| Target::new(name)).collect();
+        Gaps { pattern, targets }
+    }
+}
+
+impl Destination {
+    /// Calls `each` with every field that values may go to.
+    pub(crate) fn for_each_target<'a>(&'a self, each: &mut dyn FnMut(&'a str)) {
+        let gaps = self.convert.patterns.iter().flat_map(|gaps| &gaps.targets);
+        for target in self.targets.iter().chain(gaps) {
+            each(&target.path);
+        }
+        for (_, destination) in self.convert.pairs.iter().flat_map(|pairs| &pairs.destinations) {
+            destination.for_each_target(each);
+        }
+    }
+
+    /// Whether a record has a field of the name of one of these.
+    pub(crate) fn is_native(&self, native: &Event) -> bool {
+        self.targets.iter().any(|target| native.get(&target.path).is_some())
+    }
+
+    /// Writes a value. Whether all of it went somewhere, so that it need not be kept under its own
+    /// name.
     pub(crate) fn write(
         &self,
         value: Value<'_>,
-        targets: &[String],
         is_more: bool,
         out: &mut Event,
         captures: &mut Captures,
     ) -> bool {
+        let convert = &self.convert;
         let mut number = String::new();
-        if self.is_plain() {
-            return put_all(out, targets, value, is_more);
+        if convert.is_plain() {
+            return self.put(value, is_more, out);
         }
-        if let Some(scale) = self.scale {
+        if let Some(scale) = convert.scale {
             let scaled = value.text(&mut number).and_then(|text| text.trim().parse::<f64>().ok());
             return scaled.is_some_and(|scaled| {
                 let scaled = scaled * scale;
@@ -92,87 +161,128 @@ impl Convert {
                     true => Value::Int(scaled as i64),
                     false => Value::from(scaled),
                 };
-                put_all(out, targets, value, is_more)
+                self.put(value, is_more, out)
             });
         }
         let Some(text) = value.text(&mut number) else { return false };
-        if let Some(pattern) = &self.pattern {
-            if !pattern.matches(text, captures) {
-                return put_all(out, targets, value, is_more);
-            }
-            let mut all = targets.is_empty() || put_all(out, targets, value, is_more);
-            for (name, start, end) in captures.iter() {
-                let name = pattern.names().get(*name).map_or("", String::as_str);
-                let part = text.get(*start..*end).unwrap_or_default();
-                all &= put(out, name, Value::Text(part), false);
-            }
-            return all;
+        let Some(between) = &convert.split else {
+            return self.write_text(text, is_more, out, captures);
+        };
+        let mut all = true;
+        let parts = text.split(between.as_str()).map(str::trim).filter(|part| !part.is_empty());
+        for (index, part) in parts.enumerate() {
+            all &= self.write_text(part, is_more || index > 0, out, captures);
         }
-        if let Some(between) = &self.split {
-            let mut all = true;
-            let parts = text.split(between.as_str()).map(str::trim).filter(|part| !part.is_empty());
-            for (index, part) in parts.enumerate() {
-                all &= self.write_text(part, targets, is_more || index > 0, out);
-            }
-            return all;
-        }
-        self.write_text(text, targets, is_more, out)
+        all
     }
 
-    fn write_text(&self, text: &str, targets: &[String], is_more: bool, out: &mut Event) -> bool {
-        let Some(text) = self.part.map_or(Some(text), |part| part.of(text)) else { return false };
-        if let Some(table) = &self.table {
-            let found = table.get(&text.to_lowercase()).or(self.otherwise.as_ref());
-            let text = found.map_or(text, String::as_str);
-            return put_all(out, targets, Value::Text(text), is_more);
+    fn write_text(
+        &self,
+        text: &str,
+        is_more: bool,
+        out: &mut Event,
+        captures: &mut Captures,
+    ) -> bool {
+        let Convert { part, table, otherwise, empty, patterns, pairs, .. } = &self.convert;
+        if is_one_of(text, empty) {
+            return false;
         }
-        let text = match (self.lower, self.upper) {
+        if let Some(pairs) = pairs {
+            return pairs.write(text, out, captures);
+        }
+        if !patterns.is_empty() {
+            let put = self.put(Value::Text(text), is_more, out);
+            let Some(gaps) = patterns.iter().find(|gaps| gaps.pattern.matches(text, captures))
+            else {
+                return put;
+            };
+            let mut all = self.targets.is_empty() || put;
+            for (name, start, end) in captures.iter() {
+                let part = text.get(*start..*end).unwrap_or_default();
+                let target = gaps.targets.get(*name);
+                all &= target.is_some_and(|target| target.put(out, Value::Text(part), false));
+            }
+            return all;
+        }
+        let Some(text) = part.map_or(Some(text), |part| part.of(text)) else { return false };
+        if let Some(table) = table {
+            let found = table.get(text).or_else(|| table.get(&text.to_lowercase()));
+            return match found.or(otherwise.as_ref()) {
+                Some(none) if none.is_empty() => false,
+                Some(other) => self.put(Value::Text(other), is_more, out),
+                None => self.put(Value::Text(text), is_more, out),
+            };
+        }
+        let text = match (self.convert.lower, self.convert.upper) {
             (true, _) => text.to_lowercase(),
             (_, true) => text.to_uppercase(),
-            _ => return put_all(out, targets, Value::Text(text), is_more) && self.part.is_none(),
+            _ => return self.put(Value::Text(text), is_more, out) && part.is_none(),
         };
-        put_all(out, targets, Value::Text(&text), is_more)
+        self.put(Value::Text(&text), is_more, out)
     }
 
+    fn put(&self, value: Value<'_>, is_more: bool, out: &mut Event) -> bool {
+        let mut all = !self.targets.is_empty();
+        for target in &self.targets {
+            all &= target.put(out, value, is_more);
+        }
+        all
+    }
+}
+
+impl Pairs {
+    /// Writes the value of a pair where its name says.
+    fn write(&self, text: &str, out: &mut Event, captures: &mut Captures) -> bool {
+        let Some((name, value)) = text.split_once(self.equals.as_str()) else { return false };
+        let (name, value) = (name.trim(), value.trim());
+        let mut destinations =
+            self.destinations.iter().filter(|(known, _)| known == name).peekable();
+        !value.is_empty()
+            && destinations.peek().is_some()
+            && destinations.fold(true, |all, (_, destination)| {
+                destination.write(Value::Text(value), false, out, captures) && all
+            })
+    }
+}
+
+impl Convert {
     fn is_plain(&self) -> bool {
         !self.lower
             && !self.upper
             && self.table.is_none()
             && self.scale.is_none()
             && self.part.is_none()
+            && self.empty.is_empty()
             && self.split.is_none()
-            && self.pattern.is_none()
+            && self.patterns.is_empty()
+            && self.pairs.is_none()
     }
 }
 
-fn put_all(out: &mut Event, targets: &[String], value: Value<'_>, is_more: bool) -> bool {
-    let mut all = !targets.is_empty();
-    for target in targets {
-        all &= put(out, target, value, is_more);
-    }
-    all
+/// Gives a field a value of its type, unless it has one. Whether the field has the value now.
+pub(crate) fn put(out: &mut Event, path: &str, value: Value<'_>) -> bool {
+    put_typed(out, path, (field_type(path), ecs_words::is_list(path)), value, false)
 }
 
-/// Gives a field a value of its type. `is_more`: one of several values, of which the first was
-/// written just before. Whether the field has the value now.
-pub(crate) fn put(out: &mut Event, path: &str, value: Value<'_>, is_more: bool) -> bool {
+fn put_typed(
+    out: &mut Event,
+    path: &str,
+    (kind, is_list): (Option<Type>, bool),
+    value: Value<'_>,
+    is_more: bool,
+) -> bool {
+    let mut write = |value: Value<'_>| write(out, path, is_list, value, is_more);
     let mut number = String::new();
-    match field_type(path) {
-        Some(Type::Ip) => {
-            let Some(ip) = value.as_str().and_then(address) else { return false };
+    match kind {
+        Some(Type::Ip) => value.as_str().and_then(address).is_some_and(|ip| {
             let mut text = [0; 64];
-            write(out, path, Value::Text(display(ip, &mut text)), is_more)
-        }
-        Some(Type::Long) => match whole(value) {
-            Some(number) => write(out, path, Value::Int(number), is_more),
-            None => false,
-        },
+            write(Value::Text(display(ip, &mut text)))
+        }),
+        Some(Type::Long) => whole(value).is_some_and(|number| write(Value::Int(number))),
         Some(Type::Float) => {
             let float = value.text(&mut number).and_then(|text| text.trim().parse::<f64>().ok());
-            match float.filter(|number| number.is_finite()) {
-                Some(number) => write(out, path, Value::Float(number), is_more),
-                None => false,
-            }
+            let float = float.filter(|number| number.is_finite());
+            float.is_some_and(|number| write(Value::Float(number)))
         }
         Some(Type::Boolean) => {
             let text = value.text(&mut number).unwrap_or_default();
@@ -181,27 +291,22 @@ pub(crate) fn put(out: &mut Event, path: &str, value: Value<'_>, is_more: bool) 
                 "false" | "no" | "0" => false,
                 _ => return false,
             };
-            write(out, path, Value::Bool(truth), is_more)
+            write(Value::Bool(truth))
         }
-        Some(Type::Date) => match value.text(&mut number).and_then(|text| TimeForm::Any.read(text))
-        {
-            Some(time) => write(out, path, Value::Text(&time.to_string()), is_more),
-            None => false,
-        },
-        Some(Type::Keyword | Type::Text | Type::Wildcard) => match value.text(&mut number) {
-            Some(text) => write(out, path, Value::Text(text), is_more),
-            None => false,
-        },
-        None => match value {
-            Value::Null | Value::Json(_) => false,
-            value => write(out, path, value, is_more),
-        },
+        Some(Type::Date) => {
+            let time = value.text(&mut number).and_then(|text| TimeForm::Any.read(text));
+            time.is_some_and(|time| write(Value::Text(&time.to_string())))
+        }
+        Some(Type::Keyword | Type::Text | Type::Wildcard) => {
+            value.text(&mut number).is_some_and(|text| write(Value::Text(text)))
+        }
+        None => !matches!(value, Value::Null | Value::Json(_)) && write(value),
     }
 }
 
 /// Fields that ECS has as arrays gather values; others have the first that was found.
-fn write(out: &mut Event, path: &str, value: Value<'_>, is_more: bool) -> bool {
-    if ecs_words::is_list(path) {
+fn write(out: &mut Event, path: &str, is_list: bool, value: Value<'_>, is_more: bool) -> bool {
+    if is_list {
         out.append(path, value);
         return true;
     }
@@ -353,14 +458,14 @@ mod tests {
     #[test]
     fn fields_have_values_of_their_type() {
         let mut out = Event::new();
-        assert!(put(&mut out, "source.ip", Value::Text("::ffff:10.0.0.1"), false));
-        assert!(!put(&mut out, "destination.ip", Value::Text("host"), false));
-        assert!(put(&mut out, "source.port", Value::Text("80"), false));
-        assert!(!put(&mut out, "destination.port", Value::Text("http"), false));
-        assert!(put(&mut out, "event.code", Value::Int(4624), false));
-        assert!(put(&mut out, "event.category", Value::Text("web"), false));
-        assert!(put(&mut out, "event.created", Value::Int(1_795_521_600), false));
-        assert!(!put(&mut out, "event.code", Value::Int(1), false), "the first one wins");
+        assert!(put(&mut out, "source.ip", Value::Text("::ffff:10.0.0.1")));
+        assert!(!put(&mut out, "destination.ip", Value::Text("host")));
+        assert!(put(&mut out, "source.port", Value::Text("80")));
+        assert!(!put(&mut out, "destination.port", Value::Text("http")));
+        assert!(put(&mut out, "event.code", Value::Int(4624)));
+        assert!(put(&mut out, "event.category", Value::Text("web")));
+        assert!(put(&mut out, "event.created", Value::Int(1_795_521_600)));
+        assert!(!put(&mut out, "event.code", Value::Int(1)), "the first one wins");
         assert_eq!(
             out.to_json(),
             r#"{"event":{"category":["web"],"code":"4624","created":"2026-11-24T12:00:00Z"},"source":{"ip":"10.0.0.1","port":80}}"#

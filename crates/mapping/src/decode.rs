@@ -30,6 +30,8 @@ pub(crate) struct Decoder {
 pub(crate) enum Form {
     /// Nothing to take apart: a JSON document, whose fields are there already.
     Json,
+    /// Nothing either: a record of a Windows event log, whose header was read.
+    Windows,
     /// Lines of several patterns; the first that matches. `optional`: a line that none matches is
     /// the source's all the same.
     Patterns { patterns: Vec<Pattern>, optional: bool },
@@ -50,6 +52,10 @@ impl Form {
         matches!(self, Form::Json)
     }
 
+    pub(crate) fn is_windows(&self) -> bool {
+        matches!(self, Form::Windows)
+    }
+
     /// Whether what it reads can hardly be another source's.
     pub(crate) fn tells(&self) -> bool {
         !matches!(
@@ -63,7 +69,12 @@ impl Form {
         match self {
             Form::Patterns { patterns, .. } => patterns.iter().flat_map(Pattern::names).collect(),
             Form::Columns { names, .. } => names.iter().collect(),
-            Form::Json | Form::KeyValue { .. } | Form::Cef | Form::Leef | Form::Audit => Vec::new(),
+            Form::Json
+            | Form::Windows
+            | Form::KeyValue { .. }
+            | Form::Cef
+            | Form::Leef
+            | Form::Audit => Vec::new(),
         }
     }
 }
@@ -89,7 +100,7 @@ impl Decoder {
             }
         };
         match &self.form {
-            Form::Json => false,
+            Form::Json | Form::Windows => false,
             Form::Patterns { patterns, optional } => {
                 for pattern in patterns {
                     if text.starts_with(pattern.prefix()) && pattern.matches(text, captures) {

@@ -38,10 +38,10 @@ fn address_of(field: &str, ip: &str, domain: &str, out: &mut Event) {
     };
     match address(&text) {
         Some(_) => {
-            put(out, ip, Value::Text(&text), false);
+            put(out, ip, Value::Text(&text));
         }
         None if !text.contains(' ') => {
-            put(out, domain, Value::Text(&text), false);
+            put(out, domain, Value::Text(&text));
         }
         None => {}
     }
@@ -51,7 +51,8 @@ fn part(out: &mut Event, from: &str, to: &str, of: impl Fn(&str) -> Option<&str>
     if out.get(to).is_some() {
         return;
     }
-    let found = out.str(from).and_then(of).filter(|text| !text.is_empty()).map(str::to_owned);
+    let is_said = |text: &&str| !matches!(*text, "" | "-");
+    let found = out.str(from).and_then(of).filter(is_said).map(str::to_owned);
     if let Some(text) = found {
         out.set(to, text.as_str());
     }
@@ -74,12 +75,12 @@ fn url(out: &mut Event) {
             Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => (host, port),
             _ => (host, ""),
         };
-        put(out, "url.scheme", Value::Text(&scheme.to_ascii_lowercase()), false);
+        put(out, "url.scheme", Value::Text(&scheme.to_ascii_lowercase()));
         if !host.is_empty() {
-            put(out, "url.domain", Value::Text(host), false);
+            put(out, "url.domain", Value::Text(host));
         }
         if !port.is_empty() {
-            put(out, "url.port", Value::Text(port), false);
+            put(out, "url.port", Value::Text(port));
         }
         rest = behind;
     } else if !rest.starts_with('/') {
@@ -91,13 +92,13 @@ fn url(out: &mut Event) {
         None => (rest, None),
     };
     if !path.is_empty() {
-        put(out, "url.path", Value::Text(path), false);
+        put(out, "url.path", Value::Text(path));
     }
     if let Some(query) = query {
-        put(out, "url.query", Value::Text(query), false);
+        put(out, "url.query", Value::Text(query));
     }
     if !fragment.is_empty() {
-        put(out, "url.fragment", Value::Text(fragment), false);
+        put(out, "url.fragment", Value::Text(fragment));
     }
 }
 

@@ -67,6 +67,11 @@ pub(crate) fn fault(path: &str, value: &str) -> Option<String> {
 pub(crate) fn is_list(path: &str) -> bool {
     matches!(
         path,
-        "event.category" | "event.type" | "tags" | "dns.resolved_ip" | "dns.header_flags"
+        "event.category"
+            | "event.type"
+            | "tags"
+            | "dns.resolved_ip"
+            | "dns.header_flags"
+            | "registry.data.strings"
     ) || path.starts_with("related.")
 }

@@ -2,20 +2,22 @@
 
 use std::collections::HashMap;
 
-use event::path_hash;
 use matcher::Prepared;
+use sigma::expr::{Atom, Expr, Test};
 use sigma::yaml::{Key, Kind, Node, parse};
 use sigma::{Code, Diagnostic, Span, selection, suggest};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::convert::{Convert, Part, TimeForm};
+use crate::convert::{Convert, Destination, Gaps, Pairs, Part, Target, TimeForm};
 use crate::decode::{Decoder, Form};
 use crate::ecs_words;
 use crate::pattern::Pattern;
-use crate::source::{Constant, FieldRule, Lookup, Setting, Source, TimeRule};
+use crate::source::{
+    Block, Constant, FieldRule, Lookup, Piece, RuleKind, Setting, Source, TimeRule,
+};
 
-/// The keys of a source file.
-const KEYS: [&str; 17] = [
+/// The keys of a source file, beside those of a block.
+const KEYS: [&str; 11] = [
     "source",
     "title",
     "description",
@@ -26,19 +28,33 @@ const KEYS: [&str; 17] = [
     "decode",
     "empty",
     "time",
-    "logsource",
-    "set",
-    "map",
-    "copy",
     "drop",
-    "cases",
-    "lookup",
 ];
 
-const CASE_KEYS: [&str; 5] = ["when", "set", "map", "copy", "logsource"];
+/// The keys of a block: of a file, a case, a row of a lookup.
+const BLOCK_KEYS: [&str; 8] =
+    ["logsource", "set", "default", "map", "copy", "rename", "cases", "lookup"];
 
-const FIELD_KEYS: [&str; 9] =
-    ["to", "lower", "upper", "table", "otherwise", "scale", "part", "split", "pattern"];
+const FIELD_KEYS: [&str; 12] = [
+    "to",
+    "lower",
+    "upper",
+    "table",
+    "otherwise",
+    "scale",
+    "part",
+    "empty",
+    "split",
+    "pattern",
+    "equals",
+    "pairs",
+];
+
+/// What the records of Windows have beside their data, without a dot in its name.
+const NO_DATA: [&str; 3] = ["@timestamp", "message", "tags"];
+
+/// The deepest part of a text that may be missing.
+const OPTIONAL_DEPTH_MAX: usize = 8;
 
 /// Reads a source file.
 ///
@@ -46,7 +62,7 @@ const FIELD_KEYS: [&str; 9] =
 /// All that is wrong with it.
 pub(crate) fn read(file: &str, text: &str) -> Result<Source, Vec<Diagnostic>> {
     let mut documents = parse(text);
-    let mut reader = Reader { file, faults: Vec::new() };
+    let mut reader = Reader { file, is_windows: false, faults: Vec::new() };
     if documents.len() != 1 {
         let span = Span { line: 1, column: 1, length: 1 };
         let message = format!("one source a file; this has {} documents", documents.len());
@@ -65,6 +81,8 @@ pub(crate) fn read(file: &str, text: &str) -> Result<Source, Vec<Diagnostic>> {
 
 struct Reader<'f> {
     file: &'f str,
+    /// Whether names without a dot are those of a Windows record's data.
+    is_windows: bool,
     faults: Vec<Diagnostic>,
 }
 
@@ -124,7 +142,7 @@ impl Reader<'_> {
 
     fn source(&mut self, node: &Node, text: &str) -> Option<Source> {
         for (key, _) in self.map(node) {
-            self.known(key, &KEYS);
+            self.known(key, &[&KEYS[..], &BLOCK_KEYS].concat());
         }
         let Some(name) = node.get("source") else {
             self.fault(Code::Missing, node.span, "`source` is missing: the name, as `okta.system`");
@@ -141,6 +159,16 @@ impl Reader<'_> {
         if let Some(title) = node.get("title") {
             source.title = self.text(title);
         }
+        if let Some(decode) = node.get("decode") {
+            source.decoders = self.decoders(decode);
+            if source.takes_lines() {
+                source.empty = vec![String::new(), "-".to_owned()];
+            }
+        }
+        self.is_windows = source.takes_windows();
+        if self.is_windows {
+            source.native = String::new();
+        }
         if let Some(native) = node.get("native") {
             source.native = format!("{}.", self.text(native));
         }
@@ -152,12 +180,6 @@ impl Reader<'_> {
         if let Some(empty) = node.get("empty") {
             source.empty = self.texts(empty);
         }
-        if let Some(decode) = node.get("decode") {
-            source.decoders = self.decoders(decode);
-            if node.get("empty").is_none() && source.takes_lines() {
-                source.empty = vec![String::new(), "-".to_owned()];
-            }
-        }
         if let Some(time) = node.get("time") {
             for one in time.one_or_more() {
                 let rule = self.time(one);
@@ -165,31 +187,11 @@ impl Reader<'_> {
             }
         }
         if let Some(drop) = node.get("drop") {
-            source.dropped = self.texts(drop).iter().map(|path| path_hash(path)).collect();
+            source.dropped =
+                self.texts(drop).iter().flat_map(|name| self.native_names(name)).collect();
         }
-        self.statements(node, None, &mut source);
-        if let Some(cases) = node.get("cases") {
-            for case in cases.one_or_more() {
-                for (key, _) in self.map(case) {
-                    self.known(key, &CASE_KEYS);
-                }
-                let Some((key, when)) = case.entry("when") else {
-                    self.fault(Code::Missing, case.span, "`when` is missing");
-                    continue;
-                };
-                let Some(when) = self.selection(when, key.span) else { continue };
-                source.conditions.push(when);
-                let index = source.conditions.len() - 1;
-                self.statements(case, Some(index), &mut source);
-            }
-        }
-        if let Some(lookup) = node.get("lookup") {
-            for one in lookup.one_or_more() {
-                let lookup = self.lookup(one);
-                source.lookups.extend(lookup);
-            }
-        }
-        if source.recognise.is_none() && source.takes_json() {
+        self.block(node, 0, Block::default(), &mut source);
+        if source.recognise.is_none() && (source.takes_json() || self.is_windows) {
             let message = "`recognise` is missing: what tells its records from others";
             self.fault(Code::Missing, span, message);
         }
@@ -205,61 +207,135 @@ impl Reader<'_> {
                 return None;
             }
         };
+        let expr = if self.is_windows { self.asked_of_data(expr) } else { expr };
         Prepared::new(&expr).map_err(|why| self.fault(Code::Regex, key, why)).ok()
     }
 
-    fn statements(&mut self, node: &Node, when: Option<usize>, source: &mut Source) {
+    /// The names under which records may have a native field.
+    fn native_names(&self, name: &str) -> Vec<String> {
+        match self.is_windows && !name.contains('.') && !NO_DATA.contains(&name) {
+            true => vec![format!("winlog.event_data.{name}"), format!("winlog.user_data.{name}")],
+            false => vec![name.to_owned()],
+        }
+    }
+
+    /// The same of a condition: it holds if it does for either, or if both say nothing.
+    fn asked_of_data(&self, expr: Expr) -> Expr {
+        let all =
+            |parts: Vec<Expr>| parts.into_iter().map(|part| self.asked_of_data(part)).collect();
+        match expr {
+            Expr::And(parts) => Expr::And(all(parts)),
+            Expr::Or(parts) => Expr::Or(all(parts)),
+            Expr::Not(part) => Expr::Not(Box::new(self.asked_of_data(*part))),
+            Expr::Selection(name, part) => {
+                Expr::Selection(name, Box::new(self.asked_of_data(*part)))
+            }
+            Expr::Atom(Atom { field: Some(field), test }) => {
+                let names = self.native_names(&field);
+                let is_absence = matches!(test, Test::Exists(false) | Test::Null);
+                let mut atoms: Vec<Expr> = names
+                    .into_iter()
+                    .map(|name| Expr::Atom(Atom { field: Some(name.into()), test: test.clone() }))
+                    .collect();
+                match (atoms.len(), is_absence) {
+                    (1, _) => atoms.remove(0),
+                    (_, true) => Expr::And(atoms),
+                    (_, false) => Expr::Or(atoms),
+                }
+            }
+            Expr::Atom(atom) => Expr::Atom(atom),
+        }
+    }
+
+    /// Reads what a block says, and the blocks in it. `at` is its place, where it is put.
+    fn block(&mut self, node: &Node, at: usize, mut block: Block, source: &mut Source) {
         if let Some(logsource) = node.get("logsource") {
             for (key, value) in self.map(logsource) {
                 if self.known(key, &["product", "category", "service"]) {
                     let path = format!("watchpost.logsource.{}", key.text);
-                    let text = self.text(value);
-                    source.sets.push((
-                        when,
-                        Setting { path, values: vec![Constant::Text(text)], is_list: false },
-                    ));
+                    let values = vec![Constant::Text(self.text(value))];
+                    block.sets.push(Setting { path, values, is_list: false });
                 }
             }
         }
         if let Some(set) = node.get("set") {
-            let sets = self.settings(set, "");
-            source.sets.extend(sets.into_iter().map(|set| (when, set)));
+            block.sets.extend(self.settings(set));
         }
-        for (name, keep) in [("map", false), ("copy", true)] {
+        if let Some(default) = node.get("default") {
+            block.defaults = self.settings(default);
+        }
+        for (name, kind) in
+            [("map", RuleKind::Map), ("copy", RuleKind::Copy), ("rename", RuleKind::Rename)]
+        {
             let Some(map) = node.get(name) else { continue };
             for (key, value) in self.map(map) {
-                let rule = self.field(key, value, when, keep);
-                source.fields.extend(rule);
+                for destination in self.destinations(key.span, value) {
+                    for native in self.native_names(&key.text) {
+                        let destination = destination.clone();
+                        source.fields.push(FieldRule { block: at, native, destination, kind });
+                    }
+                }
             }
+        }
+        let depth = block.depth + 1;
+        let mut inner = |this: &mut Self, node: &Node, sets: Vec<Setting>| {
+            let at = source.blocks.len();
+            source.blocks.push(Block::default());
+            this.block(node, at, Block { depth, sets, ..Block::default() }, source);
+            at
+        };
+        for case in node.get("cases").map(Node::one_or_more).unwrap_or_default() {
+            for (key, _) in self.map(case) {
+                self.known(key, &[&["when"], &BLOCK_KEYS[..]].concat());
+            }
+            let Some((key, when)) = case.entry("when") else {
+                self.fault(Code::Missing, case.span, "`when` is missing");
+                continue;
+            };
+            let Some(when) = self.selection(when, key.span) else { continue };
+            block.cases.push((when, inner(self, case, Vec::new())));
+        }
+        for lookup in node.get("lookup").map(Node::one_or_more).unwrap_or_default() {
+            block.lookups.extend(self.lookup(lookup, &mut inner));
+        }
+        if let Some(place) = source.blocks.get_mut(at) {
+            *place = block;
         }
     }
 
-    /// Fields and their values; maps in maps make dotted names.
-    fn settings(&mut self, node: &Node, prefix: &str) -> Vec<Setting> {
+    /// Fields and their values.
+    fn settings(&mut self, node: &Node) -> Vec<Setting> {
         let mut settings = Vec::new();
         for (key, value) in self.map(node) {
-            let mut path = format!("{prefix}{}", key.text);
-            if value.as_map().is_some() {
-                settings.extend(self.settings(value, &format!("{path}.")));
-                continue;
-            }
-            if path.starts_with("logsource.") {
-                path = format!("watchpost.{path}");
-            }
-            let mut values = Vec::new();
-            for one in value.one_or_more() {
-                let constant = self.constant(one);
-                if let Constant::Text(text) = &constant
-                    && let Some(fault) = ecs_words::fault(&path, text)
-                {
-                    self.fault(Code::UnknownValue, one.span, fault);
-                }
-                values.push(constant);
-            }
-            let is_list = value.as_list().is_some() || ecs_words::is_list(&path);
-            settings.push(Setting { path, values, is_list });
+            self.setting(&key.text, value, &mut settings);
         }
         settings
+    }
+
+    /// A field and its values; maps in maps make dotted names.
+    fn setting(&mut self, name: &str, node: &Node, settings: &mut Vec<Setting>) {
+        if node.as_map().is_some() {
+            for (key, value) in self.map(node) {
+                self.setting(&format!("{name}.{}", key.text), value, settings);
+            }
+            return;
+        }
+        let path = match name.starts_with("logsource.") {
+            true => format!("watchpost.{name}"),
+            false => name.to_owned(),
+        };
+        let mut values = Vec::new();
+        for one in node.one_or_more() {
+            let constant = self.constant(one);
+            if let Constant::Text(text) = &constant
+                && let Some(fault) = ecs_words::fault(&path, text)
+            {
+                self.fault(Code::UnknownValue, one.span, fault);
+            }
+            values.push(constant);
+        }
+        let is_list = node.as_list().is_some() || ecs_words::is_list(&path);
+        settings.push(Setting { path, values, is_list });
     }
 
     fn constant(&mut self, node: &Node) -> Constant {
@@ -279,28 +355,55 @@ impl Reader<'_> {
         }
     }
 
-    /// `{field}` in a text is a field's value.
+    /// `{field}` in a text is a field's value; `{?...}` is left out if one of its fields says nothing.
     fn template(&mut self, text: &str, span: Span) -> Constant {
-        let mut pieces = Vec::new();
         let mut rest = text;
-        while let Some((before, after)) = rest.split_once('{') {
-            let Some((name, behind)) = after.split_once('}') else {
-                self.fault(Code::Value, span, "a `{` without its `}`");
-                break;
-            };
-            pieces.push((before.to_owned(), name.to_owned()));
-            rest = behind;
-        }
-        Constant::Template { pieces, end: rest.to_owned() }
+        let pieces = self.pieces(&mut rest, 0).unwrap_or_else(|why| {
+            self.fault(Code::Value, span, why);
+            Vec::new()
+        });
+        Constant::Template(pieces)
     }
 
-    fn field(
-        &mut self,
-        key: &Key,
-        node: &Node,
-        when: Option<usize>,
-        keep: bool,
-    ) -> Option<FieldRule> {
+    fn pieces(&self, rest: &mut &str, depth: usize) -> Result<Vec<Piece>, String> {
+        const OPEN: &str = "a `{` without its `}`";
+        if depth > OPTIONAL_DEPTH_MAX {
+            return Err(format!("more than {OPTIONAL_DEPTH_MAX} parts in each other"));
+        }
+        let mut pieces = Vec::new();
+        loop {
+            let ends = |c: char| c == '{' || c == '}' && depth > 0;
+            let end = rest.find(ends).unwrap_or(rest.len());
+            let (before, behind) = rest.split_at_checked(end).unwrap_or((rest, ""));
+            if !before.is_empty() {
+                pieces.push(Piece::Text(before.to_owned()));
+            }
+            let Some(after) = behind.strip_prefix('{') else {
+                *rest = behind.strip_prefix('}').unwrap_or_default();
+                let is_closed = depth == 0 || !behind.is_empty();
+                return if is_closed { Ok(pieces) } else { Err(OPEN.to_owned()) };
+            };
+            if let Some(inside) = after.strip_prefix('?') {
+                *rest = inside;
+                pieces.push(Piece::Optional(self.pieces(rest, depth + 1)?));
+                continue;
+            }
+            let (name, behind) = after.split_once('}').ok_or(OPEN)?;
+            pieces.push(Piece::Field(self.native_names(name)));
+            *rest = behind;
+        }
+    }
+
+    /// Where the values of a field go. In a list each may be made another way.
+    fn destinations(&mut self, key: Span, node: &Node) -> Vec<Destination> {
+        let parts = match node.as_list() {
+            Some(parts) if parts.iter().any(|part| part.as_map().is_some()) => parts,
+            _ => std::slice::from_ref(node),
+        };
+        parts.iter().filter_map(|part| self.destination(key, part)).collect()
+    }
+
+    fn destination(&mut self, key: Span, node: &Node) -> Option<Destination> {
         let mut convert = Convert::default();
         let targets = match &node.kind {
             Kind::Map(entries) => {
@@ -309,16 +412,19 @@ impl Reader<'_> {
                         self.conversion(&option.text, value, &mut convert);
                     }
                 }
+                if let (Some(equals), Some(pairs)) = (node.get("equals"), &mut convert.pairs) {
+                    pairs.equals = self.text(equals);
+                }
                 node.get("to").map(|to| self.texts(to)).unwrap_or_default()
             }
             _ => self.texts(node),
         };
-        if targets.is_empty() && convert.pattern.is_none() {
-            self.fault(Code::Missing, key.span, "`to` is missing: the field that it becomes");
+        if targets.is_empty() && convert.patterns.is_empty() && convert.pairs.is_none() {
+            self.fault(Code::Missing, key, "`to` is missing: the field that it becomes");
             return None;
         }
-        let native = key.text.clone();
-        Some(FieldRule { when, hash: path_hash(&native), native, targets, convert, keep })
+        let targets = targets.iter().map(|target| Target::new(target)).collect();
+        Some(Destination { targets, convert })
     }
 
     fn conversion(&mut self, option: &str, node: &Node, convert: &mut Convert) {
@@ -350,8 +456,22 @@ impl Reader<'_> {
                 }
             }
             "split" => convert.split = Some(self.text(node)),
-            "pattern" => convert.pattern = self.pattern(node),
-            // `to`, which is read with the field.
+            "empty" => convert.empty = self.texts(node),
+            "pattern" => {
+                for one in node.one_or_more() {
+                    convert.patterns.extend(self.pattern(one).map(Gaps::new));
+                }
+            }
+            "pairs" => {
+                let mut destinations = Vec::new();
+                for (key, value) in self.map(node) {
+                    for destination in self.destinations(key.span, value) {
+                        destinations.push((key.text.clone(), destination));
+                    }
+                }
+                convert.pairs = Some(Pairs { equals: "=".to_owned(), destinations });
+            }
+            // `to` and `equals`, which are read with the field.
             _ => {}
         }
     }
@@ -386,9 +506,7 @@ impl Reader<'_> {
         // Several fields make one text: `{date} {time}`.
         let template = match field.contains('{') {
             true => self.template(&field, node.span),
-            false => {
-                Constant::Template { pieces: vec![(String::new(), field)], end: String::new() }
-            }
+            false => Constant::Template(vec![Piece::Field(self.native_names(&field))]),
         };
         Some(TimeRule { template, form })
     }
@@ -414,11 +532,13 @@ impl Reader<'_> {
             "json" => Form::Json,
             "cef" => Form::Cef,
             "leef" => Form::Leef,
+            "windows" => Form::Windows,
             "audit" => Form::Audit,
             "key-value" => Form::KeyValue { pair: ' ', equals: '=' },
             _ => {
                 let message = format!("no form is called `{word}`");
-                let known = ["json", "cef", "leef", "audit", "key-value", "patterns", "columns"];
+                let known =
+                    ["json", "windows", "cef", "leef", "audit", "key-value", "patterns", "columns"];
                 let help = suggest::help(word, known.into_iter());
                 let fault = Diagnostic::error(Code::UnknownValue, span, message).with_help(help);
                 self.faults.push(fault.in_file(self.file));
@@ -482,7 +602,12 @@ impl Reader<'_> {
         form
     }
 
-    fn lookup(&mut self, node: &Node) -> Option<Lookup> {
+    /// Reads a lookup; `inner` makes blocks of its rows.
+    fn lookup(
+        &mut self,
+        node: &Node,
+        inner: &mut dyn FnMut(&mut Self, &Node, Vec<Setting>) -> usize,
+    ) -> Option<Lookup> {
         for (key, _) in self.map(node) {
             self.known(key, &["field", "rows", "otherwise"]);
         }
@@ -491,20 +616,34 @@ impl Reader<'_> {
             return None;
         };
         let field = self.text(field);
-        let mut rows = HashMap::new();
+        let mut rows = HashMap::default();
         if let Some(node) = node.get("rows") {
             for (key, row) in self.map(node) {
-                let settings = self.settings(row, "");
+                let block = self.row(row, inner);
                 // Several values may share a row.
                 for one in key.text.split(" | ") {
-                    if rows.insert(one.trim().to_lowercase(), settings.clone()).is_some() {
+                    if rows.insert(one.trim().to_lowercase(), block).is_some() {
                         self.fault(Code::DuplicateKey, key.span, format!("`{one}` has two rows"));
                     }
                 }
             }
         }
-        let otherwise =
-            node.get("otherwise").map(|node| self.settings(node, "")).unwrap_or_default();
-        Some(Lookup { hash: path_hash(&field), field, rows, otherwise })
+        let otherwise = node.get("otherwise").map(|node| self.row(node, inner));
+        Some(Lookup { fields: self.native_names(&field), rows, otherwise })
+    }
+
+    /// A row is a block that need not say `set`.
+    fn row(
+        &mut self,
+        node: &Node,
+        inner: &mut dyn FnMut(&mut Self, &Node, Vec<Setting>) -> usize,
+    ) -> usize {
+        let mut sets = Vec::new();
+        for (key, value) in self.map(node) {
+            if !BLOCK_KEYS.contains(&key.text.as_str()) {
+                self.setting(&key.text, value, &mut sets);
+            }
+        }
+        inner(self, node, sets)
     }
 }

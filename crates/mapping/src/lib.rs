@@ -35,6 +35,15 @@ const PROGRAMS_MAX: usize = 1_000;
 /// The longest name of a program that is remembered, in bytes.
 const PROGRAM_BYTES_MAX: usize = 200;
 
+/// The most pairs of channel and provider whose candidates a worker remembers, and the longest, in
+/// bytes.
+const CHANNELS_MAX: usize = 1_000;
+const CHANNEL_BYTES_MAX: usize = 400;
+
+/// Fields of a Windows record with its channel and its provider.
+const CHANNEL: &str = "winlog.channel";
+const PROVIDER: &str = "winlog.provider_name";
+
 /// The most sources.
 pub const SOURCES_MAX: usize = 2000;
 
@@ -43,9 +52,11 @@ pub const SOURCES_MAX: usize = 2000;
 pub struct Mappings {
     sources: Vec<Source>,
     by_name: HashMap<String, usize>,
-    /// Those of JSON documents and those of lines, generic ones last.
+    /// Those of JSON documents, and those of lines; generic ones last.
     json: Vec<usize>,
     lines: Vec<usize>,
+    /// And those of Windows event logs.
+    windows: Vec<usize>,
 }
 
 impl Mappings {
@@ -81,7 +92,8 @@ impl Mappings {
         let of = |takes: fn(&Source) -> bool| {
             order.iter().copied().filter(|index| takes(&mappings.sources[*index])).collect()
         };
-        (mappings.json, mappings.lines) = (of(Source::takes_json), of(Source::takes_lines));
+        (mappings.json, mappings.lines, mappings.windows) =
+            (of(Source::takes_json), of(Source::takes_lines), of(Source::takes_windows));
         (mappings, faults)
     }
 
@@ -105,7 +117,7 @@ impl Mappings {
             return Some(named);
         }
         let json = self.json.iter().filter_map(|index| self.sources.get(*index));
-        json.into_iter().find(|source| source.recognises(native, work))
+        json.into_iter().find(|source| source.recognises(native, &mut work.scratch))
     }
 
     /// The source of a line, whose fields are then in `native`. `program` is the one that a header
@@ -138,7 +150,7 @@ impl Mappings {
         let found = candidates.iter().find_map(|candidate| {
             let source = self.sources.get(candidate.source)?;
             native.keep_first(own);
-            let is_its = candidate.is_sure || source.recognises(native, work);
+            let is_its = candidate.is_sure || source.recognises(native, &mut work.scratch);
             (is_its && read(source, text, native, work)).then_some(source)
         });
         if work.of_program.len() >= PROGRAMS_MAX {
@@ -148,6 +160,60 @@ impl Mappings {
             work.of_program.insert(key, candidates);
         }
         found
+    }
+
+    /// The source of a record of a Windows event log: its header and data under the names that
+    /// `docs/sources.md` tells. `channel` and `provider` are among them; empty if it has none.
+    pub fn of_windows(
+        &self,
+        channel: &str,
+        provider: &str,
+        native: &Event,
+        work: &mut Work,
+    ) -> Option<&Source> {
+        let Work { key, of_channel, scratch, .. } = work;
+        key.clear();
+        key.extend([channel, "\n", provider]);
+        let mut found = |candidates: &[Candidate]| {
+            candidates.iter().find_map(|candidate| {
+                let source = self.sources.get(candidate.source)?;
+                (candidate.is_sure || source.recognises(native, scratch)).then_some(source)
+            })
+        };
+        if let Some(candidates) = of_channel.get(key.as_str()) {
+            return found(candidates);
+        }
+        let candidates = self.windows_candidates(channel, provider);
+        let source = found(&candidates);
+        if of_channel.len() >= CHANNELS_MAX {
+            of_channel.clear();
+        }
+        if key.len() <= CHANNEL_BYTES_MAX {
+            of_channel.insert(key.as_str().into(), candidates);
+        }
+        source
+    }
+
+    /// The sources of Windows records that channel and provider do not rule out. Those that ask for
+    /// more than these two come before those that don't, generic ones last.
+    fn windows_candidates(&self, channel: &str, provider: &str) -> Vec<Candidate> {
+        let said = |text| Some(text).filter(|text: &&str| !text.is_empty());
+        let header = [(path_hash(CHANNEL), said(channel)), (path_hash(PROVIDER), said(provider))];
+        let mut candidates = Vec::new();
+        for index in &self.windows {
+            let Some(source) = self.sources.get(*index) else { continue };
+            let Some(recognise) = &source.recognise else { continue };
+            let decided = recognise.decided_by(&header);
+            if decided != Some(false) {
+                let is_sure = decided == Some(true);
+                // The whole channel is less than a provider's part of it.
+                let is_whole = recognise.decided_by(&header[..1]) == Some(true);
+                let candidate = Candidate { source: *index, is_sure };
+                candidates.push(((source.is_generic, is_sure, is_whole), candidate));
+            }
+        }
+        candidates.sort_by_key(|(order, _)| *order);
+        candidates.into_iter().map(|(_, candidate)| candidate).collect()
     }
 
     /// The sources of lines that a program's name does not rule out. Those that it names come before
@@ -161,7 +227,7 @@ impl Mappings {
                 // Its patterns tell.
                 None => Some(true),
                 Some(_) if program.is_empty() => None,
-                Some(recognise) => recognise.decided_by(hash, program),
+                Some(recognise) => recognise.decided_by(&[(hash, Some(program))]),
             };
             if decided != Some(false) {
                 let is_named = source.recognise.is_some() && decided == Some(true);

@@ -71,10 +71,11 @@ impl Prepared {
         self.0.holds(event, scratch)
     }
 
-    /// Whether it holds for every event whose only value of a field is this text, or for none; not
-    /// known if that depends on other fields. `field` is the name's hash.
-    pub fn decided_by(&self, field: u64, text: &str) -> Option<bool> {
-        self.0.decided_by(field, text)
+    /// Whether it holds for every event that has these fields so, or for none; not known if that
+    /// depends on other fields. Each is the hash of a name and its only value, or `None` if the event
+    /// does not have it.
+    pub fn decided_by(&self, known: &[(u64, Option<&str>)]) -> Option<bool> {
+        self.0.decided_by(known)
     }
 
     /// A field that every event has for which it holds, if there is one, as its hash.
@@ -132,8 +133,11 @@ impl Node {
         }
     }
 
-    fn decided_by(&self, known: u64, text: &str) -> Option<bool> {
-        let decided = |part: &Node| part.decided_by(known, text);
+    fn decided_by(&self, known: &[(u64, Option<&str>)]) -> Option<bool> {
+        let decided = |part: &Node| part.decided_by(known);
+        let text_of = |field: &Field| {
+            known.iter().find(|(hash, _)| *hash == field.hash).map(|(_, text)| *text)
+        };
         match self {
             Node::And(parts) if parts.iter().any(|part| decided(part) == Some(false)) => {
                 Some(false)
@@ -146,18 +150,18 @@ impl Node {
                 parts.iter().all(|part| decided(part) == Some(false)).then_some(false)
             }
             Node::Not(part) => decided(part).map(|holds| !holds),
-            Node::Text { field, glob, cased } => (field.hash == known).then(|| match cased {
-                true => glob.matches(text.as_bytes()),
-                false => {
-                    let mut lower = Vec::new();
-                    push_lower(text, &mut lower);
-                    glob.matches(&lower)
-                }
+            Node::Text { field, glob, cased } => text_of(field).map(|text| {
+                let Some(text) = text else { return false };
+                let mut lower = Vec::new();
+                push_lower(text, &mut lower);
+                glob.matches(if *cased { text.as_bytes() } else { &lower })
             }),
             Node::Regex { field, regex } => {
-                (field.hash == known).then(|| regex.is_match(text.as_bytes()))
+                text_of(field).map(|text| text.is_some_and(|text| regex.is_match(text.as_bytes())))
             }
-            Node::Exists { field, expected } => (field.hash == known).then_some(*expected),
+            Node::Exists { field, expected } => {
+                text_of(field).map(|text| text.is_some() == *expected)
+            }
             Node::Other(_) => None,
         }
     }
@@ -187,7 +191,7 @@ mod tests {
         let decided = |text: &str, program: &str| {
             let node = parse(text).remove(0).unwrap();
             let expr = selection(&node, Span::default(), "test").unwrap();
-            Prepared::new(&expr).unwrap().decided_by(path_hash("program"), program)
+            Prepared::new(&expr).unwrap().decided_by(&[(path_hash("program"), Some(program))])
         };
         let named = "program: [sshd, '*/sshd']";
         assert_eq!(decided(named, "/usr/sbin/SSHD"), Some(true));
@@ -198,6 +202,22 @@ mod tests {
         assert_eq!(decided("[{program: su}, {text: x}]", "sshd"), None);
         assert_eq!(decided("{text|startswith: 'pam_', program|exists: true}", "su"), None);
         assert_eq!(decided("program|exists: true", "su"), Some(true));
+    }
+
+    #[test]
+    fn several_fields_may_decide() {
+        let decided = |text: &str, channel: Option<&str>, provider: &str| {
+            let node = parse(text).remove(0).unwrap();
+            let expr = selection(&node, Span::default(), "test").unwrap();
+            let known = [(path_hash("channel"), channel), (path_hash("by"), Some(provider))];
+            Prepared::new(&expr).unwrap().decided_by(&known)
+        };
+        let either = "[{channel: A}, {channel|exists: false, by: B}]";
+        assert_eq!(decided(either, Some("a"), "x"), Some(true));
+        assert_eq!(decided(either, Some("c"), "b"), Some(false));
+        assert_eq!(decided(either, None, "b"), Some(true));
+        assert_eq!(decided(either, None, "x"), Some(false));
+        assert_eq!(decided("{channel: A, by|re: '^B', code: 1}", Some("a"), "B"), None);
     }
 
     #[test]

@@ -7,12 +7,11 @@
 use event::Logsource;
 use mapping::Mappings;
 
-use crate::{json, program, syslog, windows};
+use crate::{json, program, syslog};
 
 /// The classes, each once.
 pub fn classes(mappings: &Mappings) -> Vec<Logsource<'_>> {
-    let own =
-        windows::classes().chain(program::classes()).chain(json::classes()).chain([syslog::CISCO]);
+    let own = program::classes().chain(json::classes()).chain([syslog::CISCO]);
     let mut classes = mappings.classes();
     for class in own {
         classes.push(class);

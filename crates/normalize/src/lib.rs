@@ -23,7 +23,6 @@ mod program;
 mod stage;
 mod syslog;
 mod windows;
-mod windows_tables;
 
 pub use classes::classes;
 pub use joining::{Arrival, Joined, Joiner, Place};
@@ -274,7 +273,7 @@ impl Normalizer {
 
     fn decode_json(&mut self, raw: &RawRecord<'_>, named: &str) {
         let Normalizer { source, line, mapper, out, .. } = self;
-        if windows::decode(source, out) == Decoded::Yes
+        if windows::decode(source, mapper, out) == Decoded::Yes
             || mapper.document(named, source, out) == Decoded::Yes
         {
             return;
@@ -525,17 +524,24 @@ mod tests {
         #[test]
         fn any_windows_like_json_is_an_event(
             name in "[A-Za-z#.]{0,12}", value in any::<i64>(), text in ".{0,30}",
-            shape in 0..3usize,
+            shape in 0..4usize,
         ) {
             let (name, text) = (serde_json::json!(name), serde_json::json!(text));
             let json = match shape {
                 0 => format!(r#"{{"Event":{{"System":{{"EventID":{value},"Channel":{text}}},"EventData":{{{name}:{text}}}}}}}"#),
                 1 => format!(r#"{{"winlog":{{"channel":"Security","event_id":{value},"event_data":{{{name}:{text}}}}}}}"#),
-                _ => format!(r#"{{"EventID":{value},"Channel":{text},{name}:{value},"Hashes":{text},"User":{text}}}"#),
+                2 => format!(r#"{{"EventID":{value},"Channel":{text},{name}:{value},"Hashes":{text},"User":{text}}}"#),
+                _ => format!("<Event><System><EventID>{value}</EventID><Channel>Security</Channel></System><EventData><Data Name={name}>{value}</Data></EventData></Event>"),
             };
             let raw = RawRecord::new(json.as_bytes(), Timestamp::EPOCH);
             let mut count = 0;
-            Normalizer::default().normalize(&raw, None, &mut |_| count += 1).unwrap();
+            normalizer()
+                .normalize(&raw, None, &mut |event| {
+                    count += i32::from(event.str("event.dataset").is_some_and(|name| {
+                        name.starts_with("windows.") || name == "unknown"
+                    }));
+                })
+                .unwrap();
             prop_assert_eq!(count, 1);
         }
     }

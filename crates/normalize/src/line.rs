@@ -79,6 +79,9 @@ pub(crate) fn read(
     mapper: &mut Mapper,
     out: &mut Event,
 ) -> Decoded {
+    if windows::decode_xml(text, mapper, out) == Decoded::Yes {
+        return Decoded::Yes;
+    }
     // What begins like a message is looked at without its header.
     if !syslog::begins_message(text) && mapper.line(named, "", text, out) == Decoded::Yes {
         return Decoded::Yes;
@@ -92,7 +95,7 @@ fn document(text: &str, dataset: &str, mapper: &mut Mapper, line: &mut Event) ->
     if source.parse_json(text.as_bytes()).is_err() {
         return Decoded::No;
     }
-    if windows::decode(&source, line) == Decoded::Yes
+    if windows::decode(&source, mapper, line) == Decoded::Yes
         || mapper.document(dataset, &source, line) == Decoded::Yes
     {
         return Decoded::Yes;

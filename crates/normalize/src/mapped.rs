@@ -28,8 +28,27 @@ impl Mapper {
             return Decoded::No;
         };
         self.made.clear();
-        source.map(native, true, &mut self.made, &mut self.work);
+        source.map(native, false, &mut self.made, &mut self.work);
         self.hand_on(out)
+    }
+
+    /// Reads a record of a Windows event log, which `write` writes in its one form.
+    pub(crate) fn windows(
+        &mut self,
+        channel: &str,
+        provider: &str,
+        out: &mut Event,
+        write: &mut dyn FnMut(&mut Event),
+    ) {
+        let Mapper { mappings, work, native, made } = self;
+        native.clear();
+        write(native);
+        made.clear();
+        match mappings.of_windows(channel, provider, native, work) {
+            Some(source) => source.map(native, false, made, work),
+            None => made.clone_from(native),
+        }
+        self.hand_on(out);
     }
 
     /// Reads a line, without its header if it had one that named a program.
@@ -45,13 +64,15 @@ impl Mapper {
             return Decoded::No;
         };
         made.clear();
-        source.map(native, false, made, work);
+        source.map(native, true, made, work);
         default(made, "message", text);
         self.hand_on(out)
     }
 
     fn hand_on(&mut self, out: &mut Event) -> Decoded {
-        self.made.clone_missing(out);
+        if !out.is_empty() {
+            self.made.clone_missing(out);
+        }
         std::mem::swap(&mut self.made, out);
         Decoded::Yes
     }

@@ -10,7 +10,7 @@ use event::{Event, Logsource, RawRecord, Timestamp};
 use jiff::civil;
 
 use crate::mapped::Mapper;
-use crate::{Decoded, program};
+use crate::{Decoded, program, windows};
 
 /// The longest name of a program. RFC 5424 allows 48 bytes; what is longer is message text.
 const PROGRAM_BYTES_MAX: usize = 64;
@@ -68,7 +68,7 @@ pub(crate) fn decode_body(
         Some(_) => mapper.line(dataset, "", &format!("{program}: {text}"), out),
         None => mapper.line(dataset, program, text.trim_start_matches([':', ' ']), out),
     };
-    if read == Decoded::Yes || read_json(text, dataset, mapper, out) == Decoded::Yes {
+    if read == Decoded::Yes || read_document(text, dataset, mapper, out) == Decoded::Yes {
         return;
     }
     classify(program, dataset, out);
@@ -81,16 +81,23 @@ pub(crate) fn audit_body(text: &str, received: Timestamp) -> Option<(&str, usize
     is_audit.then(|| (message.host.unwrap_or_default(), text.len() - message.text.len()))
 }
 
-/// Reads a JSON document that a program wrote as its message, if it is of a source that is known.
-fn read_json(text: &str, dataset: &str, mapper: &mut Mapper, out: &mut Event) -> Decoded {
+/// Reads a document that a program wrote as its message, if it is of a source that is known: JSON,
+/// or a Windows event's XML.
+fn read_document(text: &str, dataset: &str, mapper: &mut Mapper, out: &mut Event) -> Decoded {
     let text = text.trim();
+    if windows::decode_xml(text, mapper, out) == Decoded::Yes {
+        return Decoded::Yes;
+    }
     // Some collectors mark what follows as JSON.
     let text = text.strip_prefix("@cee:").map_or(text, str::trim_start);
     let mut document = Event::new();
     if !text.starts_with('{') || document.parse_json(text.as_bytes()).is_err() {
         return Decoded::No;
     }
-    mapper.document(dataset, &document, out)
+    match windows::decode(&document, mapper, out) {
+        Decoded::Yes => Decoded::Yes,
+        Decoded::No => mapper.document(dataset, &document, out),
+    }
 }
 
 /// Whether a text begins as messages do, with a priority or a time.
