@@ -682,9 +682,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_makes_it_panic(text in "[a-c:()\\[\\]{}\"/*?\\\\+!~^<>= ANDORTOä-]{0,40}") {
-            let _ = parse(&text, &options()).is_ok();
-            let _ = parse_simple(&text, &[], true).is_ok();
+        fn what_is_no_query_is_told_with_its_place(text in "[a-c:()\\[\\]{}\"/*?\\\\+!~^<>= ANDORTOä-]{0,40}") {
+            if let Err(refusal) = parse(&text, &options()) {
+                prop_assert!(refusal.reason.contains("at column"), "{}", refusal.reason);
+            }
+            if let Err(refusal) = parse_simple(&text, &[], true) {
+                prop_assert!(refusal.reason.contains('~'), "{}", refusal.reason);
+            }
         }
     }
 }

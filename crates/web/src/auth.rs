@@ -84,7 +84,7 @@ fn offered(headers: &HeaderMap) -> impl Iterator<Item = Cow<'_, str>> {
         .into_iter()
         .filter_map(|value| value.to_str().ok())
         .filter_map(|value| value.split_once(' '))
-        .flat_map(|(scheme, value)| secrets(scheme, value.trim()));
+        .flat_map(|(scheme, value)| secrets(scheme, value));
     let cookie = headers
         .get_all(header::COOKIE)
         .into_iter()

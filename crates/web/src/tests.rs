@@ -225,6 +225,12 @@ async fn only_who_has_the_token_may_ask() {
         "/api/v1/rejected",
         "/api/v1/rejected/0/0",
         "/api/v1/rejected/replay",
+        "/es",
+        "/es/",
+        "/es/_search",
+        "/es/events-*/_search",
+        "/es/_search/scroll",
+        "/es/nowhere",
     ];
     for path in locked {
         for token in [None, Some(""), Some("wrong"), Some("secret ")] {
