@@ -88,11 +88,16 @@ pub fn time_range(filter: &Filter) -> TimeRange {
     range
 }
 
-/// The field that a name means.
+/// The field that a name means. Elastic's templates index some fields of ECS in several ways, under
+/// names of their own, which are one here.
 pub(crate) fn field_name(name: &str) -> &str {
-    match name {
-        "_id" => TIE_BREAKER,
-        name => name.strip_suffix(".keyword").unwrap_or(name),
+    if name == "_id" {
+        return TIE_BREAKER;
+    }
+    match name.rsplit_once('.') {
+        Some((field, "keyword")) => field,
+        Some((field, "caseless" | "text")) if field_type(field).is_some() => field,
+        _ => name,
     }
 }
 
@@ -153,20 +158,21 @@ pub(crate) fn regex(
             _ => {}
         }
     }
-    // Letters that may be escaped in Lucene, but not here.
+    // Lucene's classes are of ASCII, and more letters may be escaped there than here.
     let mut pattern = String::with_capacity(text.len());
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
-        match (c, (c == '\\').then(|| chars.next()).flatten()) {
-            ('\\', Some(next)) if next.is_ascii_alphanumeric() || next.is_ascii_punctuation() => {
-                let plain = "\"'/ ~@#&<>,:;=!%`_".contains(next);
-                if !plain {
-                    pattern.push('\\');
-                }
-                pattern.push(next);
-            }
-            ('\\', Some(next)) => pattern.push(next),
-            (c, _) => pattern.push(c),
+        let next = (c == '\\').then(|| chars.next()).flatten();
+        match next {
+            None => pattern.push(c),
+            Some('d') => pattern.push_str("[0-9]"),
+            Some('w') => pattern.push_str("[0-9A-Za-z_]"),
+            Some('s') => pattern.push_str("[ \\t\\n\\r]"),
+            Some('D') => pattern.push_str("[^0-9]"),
+            Some('W') => pattern.push_str("[^0-9A-Za-z_]"),
+            Some('S') => pattern.push_str("[^ \\t\\n\\r]"),
+            Some(next) if next.is_ascii_alphanumeric() => pattern.extend(['\\', next]),
+            Some(next) => pattern.push_str(&regex::escape(next.encode_utf8(&mut [0; 4]))),
         }
     }
     let built = regex::RegexBuilder::new(&format!("^(?:{pattern})$"))

@@ -71,6 +71,11 @@ pub fn glob(text: &str) -> Glob {
     Glob::new(pieces)
 }
 
+/// What parts words; other spaces are letters to Lucene, and rules look for them.
+fn is_space(c: char) -> bool {
+    matches!(c, ' ' | '\t' | '\n' | '\r' | '\u{3000}')
+}
+
 /// A word as it was written: whether each character is itself.
 type Letters = Vec<(char, bool)>;
 
@@ -100,7 +105,7 @@ impl Parser<'_> {
     }
 
     fn space(&mut self) {
-        while self.peek().is_some_and(char::is_whitespace) {
+        while self.peek().is_some_and(is_space) {
             self.at += 1;
         }
     }
@@ -116,7 +121,7 @@ impl Parser<'_> {
     /// An operator that is a word.
     fn take_word(&mut self, word: &str) -> bool {
         let after = self.peek_at(word.len());
-        let ends = after.is_none_or(|c| c.is_whitespace() || "()\"".contains(c));
+        let ends = after.is_none_or(|c| is_space(c) || "()\"".contains(c));
         ends && self.take(word)
     }
 
@@ -301,7 +306,7 @@ impl Parser<'_> {
                 self.at = (self.at + 2).min(self.chars.len());
                 continue;
             }
-            if c.is_whitespace() || "()[]{}\"^~:".contains(c) {
+            if is_space(c) || "()[]{}\"^~:".contains(c) {
                 break;
             }
             letters.push((c, c != '*' && c != '?'));
@@ -535,7 +540,7 @@ fn simple(
     let mut not = false;
     while let Some(c) = chars.next() {
         let filter = match c {
-            c if c.is_whitespace() => continue,
+            c if is_space(c) => continue,
             ')' => break,
             '+' => {
                 and = true;
@@ -573,7 +578,7 @@ fn simple(
                     } else {
                         text.push(c);
                     }
-                    next = chars.next_if(|c| !c.is_whitespace() && !"()|\"".contains(*c));
+                    next = chars.next_if(|c| !is_space(*c) && !"()|\"".contains(*c));
                 }
                 if let Some((_, distance)) = text.rsplit_once('~')
                     && distance.chars().all(|c| c.is_ascii_digit())
