@@ -89,6 +89,7 @@ pub(crate) fn router() -> Router<Context> {
         .route("/_cluster/health/{index}", get(health_in))
         .route("/_license", get(license))
         .fallback(nowhere)
+        .method_not_allowed_fallback(nowhere)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
     // What is nested has no path for the slash alone, with which clients ask.
     Router::new().nest(PREFIX, router).route("/es/", get(version))
