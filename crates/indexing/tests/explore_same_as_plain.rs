@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may stop at what it did not expect")]
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use event::{Event, Timestamp};
@@ -31,6 +32,8 @@ fn value() -> impl Strategy<Value = serde_json::Value> {
     ]
 }
 
+type Fields = BTreeMap<&'static str, serde_json::Value>;
+
 fn events() -> impl Strategy<Value = Vec<Event>> {
     let fields = vec!["user.name", "process.pid", "host.name", "event.duration"];
     let fields = prop::collection::btree_map(prop::sample::select(fields), value(), 0..5);
@@ -39,10 +42,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     let time =
         (0..20i64, 0..3i64).prop_map(|(step, micros)| step * 9_000_000_000_000 + micros * 1000);
     prop::collection::vec((fields, created, time), 1..30).prop_map(|all| {
-        let event = |(n, (fields, created, nanos)): (
-            usize,
-            (std::collections::BTreeMap<&str, serde_json::Value>, Option<i64>, i64),
-        )| {
+        let event = |(n, (fields, created, nanos)): (usize, (Fields, Option<i64>, i64))| {
             let mut map = serde_json::Map::new();
             let time = Timestamp::from_millis(START_MILLIS).plus_nanos(nanos);
             map.insert("@timestamp".into(), time.to_string().into());
