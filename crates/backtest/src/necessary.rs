@@ -1,6 +1,6 @@
 //! From a rule to a filter that everything it matches passes.
 
-use query::{At, FieldName, FieldTest, Filter, Glob, GlobPiece, Term, Test};
+use query::{At, FieldName, FieldTest, Filter, Glob, Term, Test};
 use sigma::expr::{Atom, Expr, Pattern, Piece, Test as SigmaTest};
 use sigma::{Logsource, logsource};
 
@@ -79,9 +79,9 @@ fn of_pattern(field: &str, pattern: &Pattern) -> Option<Test> {
     match pattern.pieces.as_slice() {
         [Piece::Literal(text)] => Some(Test::Equal(Term::new(text.as_str()))),
         pieces => Some(Test::Like(Glob::new(pieces.iter().map(|piece| match piece {
-            Piece::Literal(text) => GlobPiece::Literal(text.clone()),
-            Piece::One => GlobPiece::One,
-            Piece::Any => GlobPiece::Any,
+            Piece::Literal(text) => query::Piece::Literal(text.clone()),
+            Piece::One => query::Piece::One,
+            Piece::Any => query::Piece::Any,
         })))),
     }
 }

@@ -13,6 +13,7 @@ use tantivy::columnar::{Cardinality, Column, DynamicColumn, StrColumn};
 
 use crate::bits::Bits;
 use crate::document::TIME;
+use crate::explore::sort_rank;
 use crate::segment::{Segment, Stop};
 
 /// How many fields a group may have; their codes share 128 bits.
@@ -227,13 +228,33 @@ impl Counter {
 }
 
 /// Turns the values of a field into small numbers, and back.
-struct Coder {
+pub(crate) struct Coder {
     columns: Vec<Source>,
     /// Cuts times to steps.
     cut: Option<Pipe>,
     /// The codes given out, unless codes are the ordinals of the one dictionary.
     given: HashMap<(u8, u64), u32, FixedState>,
     origins: Vec<(u8, u64)>,
+}
+
+/// A value that is no text as [`Coder::sort_keys`] gives it; times by whole milliseconds.
+fn sort_key(cell: &Cell) -> (u8, i128) {
+    let value = match cell {
+        Cell::Bool(value) => i128::from(*value),
+        Cell::Time(time) => i128::from(time.as_millis()),
+        Cell::Int(number) => ordered(*number as f64, i128::from(*number)),
+        Cell::Float(number) => ordered(*number, 0),
+        Cell::Null | Cell::Text(_) | Cell::List(_) => 0,
+    };
+    (sort_rank(cell), value)
+}
+
+/// A number by its size as a float, and whole ones beyond the precision of floats by themselves.
+fn ordered(number: f64, whole: i128) -> i128 {
+    let bits = number.to_bits() as i64;
+    // The usual turn: negative floats stand in the order of their bits, backwards.
+    let order = if bits < 0 { i64::MIN ^ !bits } else { bits };
+    (i128::from(order) << 64) + whole
 }
 
 enum Source {
@@ -248,7 +269,11 @@ enum Source {
 }
 
 impl Coder {
-    fn new(segment: &Segment<'_>, field: &str, cut: Option<&Pipe>) -> Result<Coder, Stop> {
+    pub(crate) fn new(
+        segment: &Segment<'_>,
+        field: &str,
+        cut: Option<&Pipe>,
+    ) -> Result<Coder, Stop> {
         let mut columns = Vec::new();
         if field == TIME {
             columns.push(Source::Time(segment.columns.time.clone()));
@@ -322,7 +347,7 @@ impl Coder {
     }
 
     /// The codes of a document's different values.
-    fn codes(&mut self, doc: u32) -> Vec<u32> {
+    pub(crate) fn codes(&mut self, doc: u32) -> Vec<u32> {
         if let [Source::Text(column)] = self.columns.as_slice() {
             let mut codes: Vec<u32> =
                 column.term_ords(doc).filter_map(|ord| u32::try_from(ord).ok()).collect();
@@ -370,8 +395,83 @@ impl Coder {
         });
     }
 
+    /// The different values of a document that are no texts.
+    pub(crate) fn each(&self, doc: u32, mut each: impl FnMut(Cell)) {
+        let mut seen: Vec<(u8, u64)> = Vec::new();
+        for (n, column) in (0u8..).zip(&self.columns) {
+            if matches!(column, Source::Text(_)) {
+                continue;
+            }
+            column.bits(doc, |bits| {
+                if !seen.contains(&(n, bits)) {
+                    seen.push((n, bits));
+                    each(column.cell(bits));
+                }
+            });
+        }
+    }
+
+    /// All values of a document.
+    pub(crate) fn values(&self, doc: u32, cells: &mut Vec<Cell>) -> Result<(), Stop> {
+        self.each(doc, |cell| cells.push(cell));
+        for column in &self.columns {
+            let Source::Text(column) = column else { continue };
+            let mut text = String::new();
+            for ord in column.term_ords(doc) {
+                text.clear();
+                if column.ord_to_str(ord, &mut text)? {
+                    cells.push(Cell::Text(text.clone()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The values of a document as numbers that stand to each other as the values do: of what type it
+    /// is, and which of that type.
+    pub(crate) fn sort_keys(&self, doc: u32, mut each: impl FnMut((u8, i128))) {
+        for column in &self.columns {
+            match column {
+                // Odd places are for texts that are not in the dictionary.
+                Source::Text(column) => {
+                    let rank = sort_rank(&Cell::Text(String::new()));
+                    column.term_ords(doc).for_each(|ord| each((rank, 2 * i128::from(ord) + 1)));
+                }
+                other => other.bits(doc, |bits| each(sort_key(&other.cell(bits)))),
+            }
+        }
+    }
+
+    /// Where a value stands among those of [`Coder::sort_keys`].
+    pub(crate) fn sort_key_of(&self, cell: &Cell) -> Result<(u8, i128), Stop> {
+        let Cell::Text(text) = cell else { return Ok(sort_key(cell)) };
+        let mut place = 0;
+        for column in &self.columns {
+            let Source::Text(column) = column else { continue };
+            let (mut low, mut high) = (0, column.num_terms() as u64);
+            let mut term = String::new();
+            while low < high {
+                let middle = low + (high - low) / 2;
+                term.clear();
+                column.ord_to_str(middle, &mut term)?;
+                match term.as_str().cmp(text) {
+                    std::cmp::Ordering::Less => low = middle + 1,
+                    std::cmp::Ordering::Greater => high = middle,
+                    std::cmp::Ordering::Equal => {
+                        return Ok((sort_rank(cell), 2 * i128::from(middle) + 1));
+                    }
+                }
+            }
+            place = 2 * i128::from(low);
+        }
+        Ok((sort_rank(cell), place))
+    }
+
     /// What these codes stand for.
-    fn cells(&self, mut codes: Vec<u32>) -> Result<HashMap<u32, Cell, FixedState>, Stop> {
+    pub(crate) fn cells(
+        &self,
+        mut codes: Vec<u32>,
+    ) -> Result<HashMap<u32, Cell, FixedState>, Stop> {
         codes.sort_unstable();
         codes.dedup();
         let mut cells = HashMap::with_capacity_and_hasher(codes.len(), FixedState::default());

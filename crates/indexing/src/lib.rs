@@ -46,11 +46,13 @@
 //! `query`, and the tests hold this index equal to it.
 
 mod age;
+mod aggregate;
 mod bits;
 mod checkpoint;
 mod columns;
 mod document;
 mod error;
+mod explore;
 mod filter;
 mod group;
 mod index;
@@ -66,7 +68,12 @@ mod stage;
 mod values;
 mod writer;
 
+pub use aggregate::{
+    Aggregation, AggregationKind, Bucket, BucketOrder, CalendarUnit, DateStep, FoundHit, Measure,
+    Numbers, OrderBy, Outcome, as_number, step_of,
+};
 pub use error::IndexError;
+pub use explore::{ExploreRequest, Explored, Order, SORT_KEYS_MAX, TIE_BREAKER};
 pub use index::{FieldInfo, Index, Options, PartitionInfo, Problem};
 pub use partition::{Kind, PartitionId};
 pub use request::{

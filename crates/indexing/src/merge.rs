@@ -153,7 +153,7 @@ impl Merged {
                     }
                     match hit(&segment, *doc) {
                         Ok(hit) => hits.insert(*place, hit),
-                        Err(Stop::Timeout) => return Ok(true),
+                        Err(Stop::Timeout | Stop::OverBudget) => return Ok(true),
                         Err(Stop::Failed(error)) => {
                             return Err(IndexError::partition(partition.id, "reading events")(
                                 error,

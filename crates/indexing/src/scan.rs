@@ -57,7 +57,7 @@ impl Searcher {
                     let mut show = |json: &[u8]| each(&mut state, json);
                     match read(&segment, request, &filter, &mut in_range, &mut shown, &mut show) {
                         Ok(()) => Ok(true),
-                        Err(Stop::Timeout) => Ok(false),
+                        Err(Stop::Timeout | Stop::OverBudget) => Ok(false),
                         Err(Stop::Failed(error)) => {
                             Err(IndexError::partition(partition.id, "reading it")(error))
                         }

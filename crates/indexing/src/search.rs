@@ -114,6 +114,11 @@ impl Searcher {
         (work.collect(), partial.collect())
     }
 
+    /// All partitions, oldest first.
+    pub(crate) fn partitions(&self) -> Vec<Arc<Partition>> {
+        self.inner.partitions()
+    }
+
     /// Partitions of the kinds and days that are asked for.
     fn pruned(&self, request: &SearchRequest<'_>) -> Vec<Arc<Partition>> {
         let mut partitions = self.inner.partitions();
@@ -150,7 +155,7 @@ fn find(partition: &Partition, id: &str) -> Result<Option<Hit>, IndexError> {
                 return match hit(&segment, doc) {
                     Ok(hit) => Ok(Some(hit)),
                     Err(Stop::Failed(error)) => Err(wrong()(error)),
-                    Err(Stop::Timeout) => Ok(None),
+                    Err(Stop::Timeout | Stop::OverBudget) => Ok(None),
                 };
             }
             docs.advance();
@@ -376,7 +381,7 @@ fn segment_answer(
     };
     match fill(plan, histogram, segment, &mut found) {
         Ok(()) => Ok(found),
-        Err(Stop::Timeout) => {
+        Err(Stop::Timeout | Stop::OverBudget) => {
             found.timed_out = true;
             Ok(found)
         }

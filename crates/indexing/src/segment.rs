@@ -21,6 +21,8 @@ const STORE_BLOCKS_KEPT: usize = 2;
 pub(crate) enum Stop {
     /// Its time was up.
     Timeout,
+    /// It would have kept more than the request may.
+    OverBudget,
     /// It cannot be read.
     Failed(tantivy::TantivyError),
 }

@@ -64,7 +64,7 @@ pub use error::ParseError;
 pub use eval::{
     Fields, Scalar, UNSEARCHED, is_text, is_unsearched, matches, matches_fields, scalar,
 };
-pub use glob::{Glob, Piece as GlobPiece};
+pub use glob::{Glob, Piece};
 pub use parse::{QUERY_BYTES_MAX, parse};
 pub use pipes::{Rows, cells, run, run_table};
 pub use stats::{Groups, State};

@@ -5,12 +5,15 @@
 //! scripts cannot read and other sites cannot post with, and leads on to an address without it, so that
 //! it stays out of history and logs. Comparison takes the same time whatever is offered.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use subtle::ConstantTimeEq;
 
@@ -54,7 +57,7 @@ pub(crate) async fn require_token(
     request: Request,
     next: Next,
 ) -> Response {
-    if offered(request.headers()).any(|text| state.token.is(text)) {
+    if offered(request.headers()).any(|text| state.token.is(&text)) {
         return next.run(request).await;
     }
     if is_for_programs(request.uri()) {
@@ -75,12 +78,13 @@ pub(crate) async fn require_token(
     )
 }
 
-fn offered(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    let bearer = headers
+fn offered(headers: &HeaderMap) -> impl Iterator<Item = Cow<'_, str>> {
+    let authorized = headers
         .get_all(header::AUTHORIZATION)
         .into_iter()
         .filter_map(|value| value.to_str().ok())
-        .filter_map(|value| value.strip_prefix("Bearer "));
+        .filter_map(|value| value.split_once(' '))
+        .flat_map(|(scheme, value)| secrets(scheme, value));
     let cookie = headers
         .get_all(header::COOKIE)
         .into_iter()
@@ -88,8 +92,23 @@ fn offered(headers: &HeaderMap) -> impl Iterator<Item = &str> {
         .flat_map(|value| value.split(';'))
         .filter_map(|pair| pair.trim().split_once('='))
         .filter(|(name, _)| *name == COOKIE)
-        .map(|(_, value)| value);
-    bearer.chain(cookie)
+        .map(|(_, value)| Cow::Borrowed(value));
+    authorized.chain(cookie)
+}
+
+/// What a program may mean by its secret: `Bearer` and `ApiKey` have it as it is; `Basic`, and the
+/// `ApiKey` of Elasticsearch's clients, behind a name, of which none is asked.
+fn secrets<'h>(scheme: &str, value: &'h str) -> Vec<Cow<'h, str>> {
+    let behind_name = || {
+        let text = String::from_utf8(STANDARD.decode(value).ok()?).ok()?;
+        text.split_once(':').map(|(_, secret)| Cow::Owned(secret.to_owned()))
+    };
+    match scheme.to_ascii_lowercase().as_str() {
+        "bearer" => vec![Cow::Borrowed(value)],
+        "basic" => behind_name().into_iter().collect(),
+        "apikey" => behind_name().into_iter().chain([Cow::Borrowed(value)]).collect(),
+        _ => Vec::new(),
+    }
 }
 
 #[derive(Deserialize)]
@@ -167,7 +186,19 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append(header::COOKIE, HeaderValue::from_static("a=b; watchpost_token=one"));
         headers.append(header::AUTHORIZATION, HeaderValue::from_static("Bearer two"));
-        headers.append(header::AUTHORIZATION, HeaderValue::from_static("Basic three"));
-        assert_eq!(offered(&headers).collect::<Vec<_>>(), ["two", "one"]);
+        let offers = |headers: &HeaderMap| offered(headers).collect::<Vec<_>>().join(" ");
+        assert_eq!(offers(&headers), "two one");
+        // `user:three`, as Grafana and Python's client send it.
+        for (value, wanted) in [
+            ("Basic dXNlcjp0aHJlZQ==", "three"),
+            ("ApiKey dXNlcjp0aHJlZQ==", "three dXNlcjp0aHJlZQ=="),
+            ("ApiKey three", "three"),
+            ("Basic three", ""),
+            ("Digest three", ""),
+        ] {
+            let value = HeaderValue::from_static(value);
+            let headers = HeaderMap::from_iter([(header::AUTHORIZATION, value)]);
+            assert_eq!(offers(&headers), wanted);
+        }
     }
 }

@@ -20,6 +20,7 @@ mod access;
 mod api;
 mod auth;
 pub mod datasets;
+mod elastic;
 pub mod files;
 mod health;
 pub mod ledger;

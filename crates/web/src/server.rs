@@ -23,7 +23,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::search::Searches;
-use crate::{AppState, access, api, auth, health, pages};
+use crate::{AppState, access, api, auth, elastic, health, pages};
 
 /// The largest body of a request to our own routes: a thousand places of rejected records take less.
 /// The listener for events has its own, larger bound.
@@ -63,7 +63,7 @@ pub fn router(state: AppState, ingest: Option<Router>) -> Router {
 }
 
 pub(crate) fn with_context(context: Context, ingest: Option<Router>) -> Router {
-    let locked = pages::router().merge(api::router());
+    let locked = pages::router().merge(api::router()).merge(elastic::router());
     let open = pages::assets().route("/login", get(auth::login));
     guarded(context, locked, open, ingest)
 }
@@ -270,7 +270,10 @@ impl Drop for Running {
 /// A path for what is not a page, so that programs get JSON and people a page.
 pub(crate) fn is_for_programs(uri: &http::Uri) -> bool {
     let path = uri.path();
-    path.starts_with("/api/") || path.starts_with("/ingest/") || path == "/metrics"
+    let programs = ["/api/", "/ingest/", "/es/"];
+    programs.iter().any(|start| path.starts_with(start))
+        || path == "/metrics"
+        || path == elastic::PREFIX
 }
 
 #[cfg(test)]

@@ -225,6 +225,12 @@ async fn only_who_has_the_token_may_ask() {
         "/api/v1/rejected",
         "/api/v1/rejected/0/0",
         "/api/v1/rejected/replay",
+        "/es",
+        "/es/",
+        "/es/_search",
+        "/es/events-*/_search",
+        "/es/_search/scroll",
+        "/es/nowhere",
     ];
     for path in locked {
         for token in [None, Some(""), Some("wrong"), Some("secret ")] {
@@ -769,4 +775,63 @@ fn fits(document: &Value, schema: &Value, value: &Value, place: &str) {
             (known, _) => fits(document, known, member, &place),
         }
     }
+}
+
+async fn post_json(router: &Router, path: &str, body: &str) -> Answer {
+    let request = Request::post(path)
+        .header(header::AUTHORIZATION, "ApiKey secret")
+        .header(header::ACCEPT, "application/vnd.elasticsearch+json; compatible-with=9")
+        .body(Body::from(body.to_owned()))
+        .unwrap();
+    ask(router, request).await
+}
+
+/// Clients take what does not say that it is Elasticsearch, in the form they ask for, for a stranger.
+#[tokio::test]
+async fn elasticsearch_is_spoken_under_its_own_path() {
+    let place = place(7);
+    for path in ["/es", "/es/"] {
+        let answer = fetch(&place.router, path).await;
+        assert_eq!(answer.json()["version"]["number"], "8.17.0", "{path}");
+        assert_eq!(answer.headers["x-elastic-product"], "Elasticsearch");
+    }
+    let body = r#"{"size": 2, "sort": [{"process.pid": "desc"}], "_source": "process.pid"}"#;
+    let answer = post_json(&place.router, "/es/events-*/_search", body).await;
+    let kind = "application/vnd.elasticsearch+json;compatible-with=9";
+    assert_eq!((answer.status.as_u16(), answer.header(header::CONTENT_TYPE)), (200, kind));
+    let found = answer.json();
+    assert_eq!(found["hits"]["total"], json!({"value": 7, "relation": "eq"}));
+    assert_eq!(found["hits"]["hits"][1]["_source"], json!({"process": {"pid": 5}}));
+    let path = "/es/events-*/_search?q=process.pid:%3E4&size=0&rest_total_hits_as_int=true";
+    assert_eq!(fetch(&place.router, path).await.json()["hits"]["total"], 2);
+    let alerts = fetch(&place.router, "/es/alerts-*/_count").await.json();
+    assert_eq!(alerts["count"], 1);
+    let rows = fetch(&place.router, "/es/_cat/indices/alerts-*?h=docs.count&v").await;
+    assert_eq!(rows.body, "docs.count\n1\n");
+}
+
+#[tokio::test]
+async fn elasticsearch_refuses_in_its_own_form() {
+    let place = place(2);
+    let kind = |answer: &Answer| answer.json()["error"]["type"].as_str().unwrap_or("").to_owned();
+    for (path, body, status, wanted) in [
+        ("/es/_search", "{", 400, "parsing_exception"),
+        ("/es/_search", "[]", 400, "parsing_exception"),
+        ("/es/_search?filter_path=hits", "{}", 400, "illegal_argument_exception"),
+        ("/es/_search", r#"{"query": {"odd": {}}}"#, 400, "parsing_exception"),
+        ("/es/winlogbeat-1/_search", "{}", 404, "index_not_found_exception"),
+        ("/es/_search/scroll", r#"{"scroll_id": "x"}"#, 404, "search_context_missing_exception"),
+        ("/es/_msearch", "{}\n", 400, "parsing_exception"),
+        ("/es/events-*/_doc/1", "{}", 400, "illegal_argument_exception"),
+        ("/es/_bulk", "{}", 400, "illegal_argument_exception"),
+    ] {
+        let answer = post_json(&place.router, path, body).await;
+        assert_eq!((answer.status.as_u16(), kind(&answer)), (status, wanted.to_owned()), "{path}");
+    }
+    let many = "{}\n{\"size\": 0}\n{\"index\": \"nothing\"}\n{}\n{}\n{\"sizes\": 0}\n";
+    let answers = post_json(&place.router, "/es/_msearch", many).await.json();
+    let status = |n: usize| answers["responses"][n]["status"].clone();
+    assert_eq!([status(0), status(1), status(2)], [200, 404, 400]);
+    let large = format!("{{\"query\": \"{}\"}}", "x".repeat(8 << 20));
+    assert_eq!(post_json(&place.router, "/es/_search", &large).await.status, 413);
 }

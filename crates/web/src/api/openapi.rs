@@ -28,7 +28,8 @@ fn make() -> Value {
             "version": env!("CARGO_PKG_VERSION"),
             "description": "Searches events and alerts, and tells of rules and of the engine itself. \
                 Send the access token as `Authorization: Bearer TOKEN`. Nothing but the replay of \
-                rejected records changes anything; events are sent to `POST /ingest/{dataset}`.",
+                rejected records changes anything; events are sent to `POST /ingest/{dataset}`. \
+                Under `/es` is the part of Elasticsearch's API that searches.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "security": [{"token": []}],
