@@ -2,7 +2,7 @@
 //!
 //! A request's JSON becomes a [`query::Filter`] ([`dsl`], and [`lucene`] for the text within), its
 //! aggregations become [`indexing::Aggregation`]s, and what the index found is written in the form that
-//! clients of Elasticsearch read ([`run`]). HTTP is `web`'s business: here are values in, values out.
+//! clients of Elasticsearch read (`run`). HTTP is `web`'s business: here are values in, values out.
 //!
 //! # What is meant
 //!
