@@ -1,4 +1,4 @@
-//! Lists the rules, hunts and sources of this folder as constants, so that adding a file is enough.
+//! Lists the rules, hunts, searches and sources of this folder as constants, so that adding a file is enough.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -8,7 +8,7 @@ use std::{env, fs};
 fn main() -> Result<(), Box<dyn Error>> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
     let mut files = Vec::new();
-    for folder in ["rules", "hunts", "sources"] {
+    for folder in ["rules", "hunts", "searches", "sources"] {
         println!("cargo::rerun-if-changed={folder}");
         list(&root.join(folder), &mut files)?;
     }

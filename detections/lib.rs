@@ -30,6 +30,11 @@ pub fn hunts() -> impl Iterator<Item = File> {
     files("hunts/")
 }
 
+/// The saved searches.
+pub fn searches() -> impl Iterator<Item = File> {
+    files("searches/")
+}
+
 /// The sources: how records become events.
 pub fn sources() -> impl Iterator<Item = File> {
     files("sources/")

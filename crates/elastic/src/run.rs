@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use event::Timestamp;
-use indexing::{ExploreRequest, Explored, FieldInfo, Index, Order, Partial, PartitionId};
+use indexing::{Cancel, ExploreRequest, Explored, FieldInfo, Index, Order, Partial, PartitionId};
 use query::{Filter, Glob};
 use serde_json::{Map, Value, json};
 
@@ -140,6 +140,7 @@ fn run(
         time: search.timeout.map_or(limits.time, |time| time.min(limits.time)),
         threads: limits.threads,
         values: limits.values,
+        cancel: Cancel::default(),
     });
     too_large(&explored)?;
     let shown = explored.hits.iter().skip(search.from);
@@ -206,6 +207,7 @@ pub fn count(
         time: limits.time,
         threads: limits.threads,
         values: limits.values,
+        cancel: Cancel::default(),
     });
     if timed_out(&explored) {
         // A count has no place to say that it is a part.

@@ -23,7 +23,6 @@ mod expression;
 mod hunt;
 mod load;
 mod markdown;
-mod place;
 mod read;
 mod report;
 mod run;

@@ -7,11 +7,10 @@ use std::collections::HashMap;
 
 use query::{Query, parse_duration};
 use sigma::yaml::{self, Key, Kind, Node};
-use sigma::{Code, Diagnostic, Severity, Span, Tag, suggest};
+use sigma::{Code, Diagnostic, Severity, Span, Tag, place, suggest};
 
 use crate::expression::{self, Expression};
 use crate::hunt::{Expect, Hunt, Need, Step};
-use crate::place::place;
 use crate::template::{Known, Template};
 
 /// The most bytes of a hunt file. A long one has five thousand.

@@ -21,7 +21,7 @@ use crate::filter::{in_range, passing};
 use crate::group::Coder;
 use crate::index::guarded;
 use crate::partition::PartitionId;
-use crate::request::Partial;
+use crate::request::{Cancel, Deadline, Partial};
 use crate::search::{Searcher, Work, hit};
 use crate::segment::{Segment, Stop};
 
@@ -58,6 +58,8 @@ pub struct ExploreRequest<'r> {
     pub threads: usize,
     /// The most buckets and kept values of all aggregations and segments together.
     pub values: usize,
+    /// Ends it when whoever asked is gone.
+    pub cancel: Cancel,
 }
 
 /// A field by which hits are sorted. Times are compared by milliseconds, as they are told.
@@ -103,7 +105,7 @@ impl Searcher {
     /// Answers.
     pub fn explore(&self, request: &ExploreRequest<'_>) -> Explored {
         let started = Instant::now();
-        let deadline = started + request.time;
+        let deadline = Deadline::new(started + request.time, &request.cancel);
         let work = self.segments_of(request);
         let budget = Budget::new(request.values);
         let mut orders: Vec<Order> = request.sort.iter().take(SORT_KEYS_MAX).cloned().collect();
@@ -126,7 +128,7 @@ impl Searcher {
         };
         let mut gathered = nothing(request.aggregations);
         let mut first: Vec<(Vec<Cell>, usize, u32)> = Vec::new();
-        for (at, found) in ask_all(request, &orders, &budget, deadline, &work) {
+        for (at, found) in ask_all(request, &orders, &budget, &deadline, &work) {
             match found {
                 Ok(found) => {
                     explored.total += found.total;
@@ -156,7 +158,7 @@ impl Searcher {
             })
             .collect();
         let mut failed = Vec::new();
-        let mut hits = read(&work, &places, deadline, &mut failed);
+        let mut hits = read(&work, &places, &deadline, &mut failed);
         for (hit, sort) in hits.iter_mut().zip(sorts) {
             if let Some(hit) = hit {
                 hit.sort = sort;
@@ -164,7 +166,7 @@ impl Searcher {
         }
         explored.hits = hits.into_iter().flatten().collect();
         explored.aggregations = finish(request.aggregations, gathered, &mut |places| {
-            read(&work, places, deadline, &mut failed).into_iter().flatten().collect()
+            read(&work, places, &deadline, &mut failed).into_iter().flatten().collect()
         });
         failed.into_iter().for_each(|partial| note(&mut explored, partial));
         explored.took = started.elapsed();
@@ -195,7 +197,7 @@ fn ask_all(
     request: &ExploreRequest<'_>,
     orders: &[Order],
     budget: &Budget,
-    deadline: Instant,
+    deadline: &Deadline,
     work: &[Work],
 ) -> Vec<(usize, Result<Found, IndexError>)> {
     let next = AtomicUsize::new(0);
@@ -209,7 +211,7 @@ fn ask_all(
             let Some((partition, searcher, n)) = work.get(at) else { return };
             let Some(reader) = searcher.segment_readers().get(*n) else { continue };
             let outcome = guarded(partition.id, || {
-                let segment = Segment::new(partition, reader, deadline)?;
+                let segment = Segment::new(partition, reader, deadline.clone())?;
                 let mut found =
                     Found { total: 0, hits: Vec::new(), aggregations: Vec::new(), stopped: None };
                 match fill(request, orders, budget, &segment, at, &mut found) {
@@ -418,7 +420,7 @@ fn compare(orders: &[Order], a: &[Cell], b: &[Cell]) -> std::cmp::Ordering {
 fn read(
     work: &[Work],
     places: &[Place],
-    deadline: Instant,
+    deadline: &Deadline,
     failed: &mut Vec<Partial>,
 ) -> Vec<Option<FoundHit>> {
     let mut order: Vec<(usize, u32, usize)> =
@@ -430,7 +432,7 @@ fn read(
         let Some((partition, searcher, n)) = work.get(*at) else { continue };
         let Some(reader) = searcher.segment_readers().get(*n) else { continue };
         let outcome = guarded(partition.id, || {
-            let segment = Segment::new(partition, reader, deadline)?;
+            let segment = Segment::new(partition, reader, deadline.clone())?;
             for (_, doc, place) in chunk {
                 match hit(&segment, *doc) {
                     Ok(hit) => {

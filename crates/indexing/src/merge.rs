@@ -145,7 +145,7 @@ impl Merged {
             let Some((partition, searcher, n)) = work.get(*at) else { continue };
             let Some(reader) = searcher.segment_readers().get(*n) else { continue };
             let read = guarded(partition.id, || {
-                let segment = Segment::new(partition, reader, plan.deadline)?;
+                let segment = Segment::new(partition, reader, plan.deadline.clone())?;
                 for (n, (_, doc, place)) in chunk.iter().enumerate() {
                     // Some hits are always shown, however late it is.
                     if n % 64 == 63 && segment.check_time().is_err() {

@@ -1,6 +1,8 @@
 //! What is asked of the index, and the form of its answers.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use event::{Event, Timestamp};
 use query::{Cell, Filter, Query, Table, TimeRange};
@@ -32,6 +34,41 @@ pub struct Limits {
     pub time: Duration,
     /// The most threads.
     pub threads: usize,
+    /// Ends it when whoever asked is gone.
+    pub cancel: Cancel,
+}
+
+/// Ends a search from outside. Clones are the same one; nothing is cancelled until one of them says so.
+#[derive(Debug, Clone, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// Ends what has it among its limits, as if its time were up.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was ended.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// When a search must end: at a moment, or because nobody waits for it any more.
+#[derive(Debug, Clone)]
+pub(crate) struct Deadline {
+    at: Instant,
+    cancel: Cancel,
+}
+
+impl Deadline {
+    pub(crate) fn new(at: Instant, cancel: &Cancel) -> Deadline {
+        Deadline { at, cancel: cancel.clone() }
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.cancel.is_cancelled() || Instant::now() >= self.at
+    }
 }
 
 impl Default for Limits {
@@ -43,6 +80,7 @@ impl Default for Limits {
             groups: 500_000,
             time: Duration::from_secs(30),
             threads: std::thread::available_parallelism().map_or(2, |n| n.get()).min(8),
+            cancel: Cancel::default(),
         }
     }
 }

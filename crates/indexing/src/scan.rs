@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::error::IndexError;
 use crate::filter::{in_range, passing};
 use crate::index::guarded;
-use crate::request::{Partial, SearchRequest};
+use crate::request::{Deadline, Partial, SearchRequest};
 use crate::search::Searcher;
 use crate::segment::{Segment, Stop};
 use query::Filter;
@@ -38,7 +38,7 @@ impl Searcher {
         begin: impl Fn() -> T + Sync,
         each: impl Fn(&mut T, &[u8]) + Sync,
     ) -> Scan<T> {
-        let deadline = Instant::now() + request.limits.time;
+        let deadline = Deadline::new(Instant::now() + request.limits.time, &request.limits.cancel);
         let mut filters = vec![request.query.filter.clone()];
         filters.extend(request.only.cloned());
         let filter = Filter::and(filters);
@@ -53,7 +53,7 @@ impl Searcher {
             {
                 let Some(reader) = searcher.segment_readers().get(*n) else { continue };
                 let read = guarded(partition.id, || {
-                    let segment = Segment::new(partition, reader, deadline)?;
+                    let segment = Segment::new(partition, reader, deadline.clone())?;
                     let mut show = |json: &[u8]| each(&mut state, json);
                     match read(&segment, request, &filter, &mut in_range, &mut shown, &mut show) {
                         Ok(()) => Ok(true),

@@ -19,7 +19,9 @@ use crate::index::{Inner, guarded};
 use crate::merge::Merged;
 use crate::metrics;
 use crate::partition::{Kind, Partition};
-use crate::request::{Histogram, Hit, Kinds, Limits, Partial, Results, SearchRequest};
+use crate::request::{
+    Cancel, Deadline, Histogram, Hit, Kinds, Limits, Partial, Results, SearchRequest,
+};
 use crate::segment::{Segment, Stop};
 
 /// Times of documents that are read from their column at once.
@@ -150,7 +152,8 @@ fn find(partition: &Partition, id: &str) -> Result<Option<Hit>, IndexError> {
         while docs.doc() != TERMINATED {
             let doc = docs.doc();
             if !reader.is_deleted(doc) {
-                let forever = Instant::now() + Duration::from_secs(3600);
+                let hour = Instant::now() + Duration::from_secs(3600);
+                let forever = Deadline::new(hour, &Cancel::default());
                 let segment = Segment::new(partition, reader, forever)?;
                 return match hit(&segment, doc) {
                     Ok(hit) => Ok(Some(hit)),
@@ -184,7 +187,7 @@ pub(crate) struct Plan<'r> {
     /// Whether pipes need every event, so that `wanted` may be too few.
     pub(crate) needs_all: bool,
     pub(crate) facets: Vec<(Pipe, Stats)>,
-    pub(crate) deadline: Instant,
+    pub(crate) deadline: Deadline,
 }
 
 impl<'r> Plan<'r> {
@@ -229,7 +232,7 @@ impl<'r> Plan<'r> {
             grouped,
             pipes,
             facets,
-            deadline: started + limits.time,
+            deadline: Deadline::new(started + limits.time, &limits.cancel),
         }
     }
 
@@ -345,7 +348,7 @@ fn run(plan: &Plan<'_>, histogram: Option<&Histogram>, work: &[Work]) -> Vec<Out
             let Some((partition, searcher, n)) = work.get(at) else { return };
             let Some(reader) = searcher.segment_readers().get(*n) else { continue };
             let outcome = guarded(partition.id, || {
-                let segment = Segment::new(partition, reader, plan.deadline)?;
+                let segment = Segment::new(partition, reader, plan.deadline.clone())?;
                 segment_answer(plan, histogram, &segment)
             });
             outcomes.lock().unwrap_or_else(PoisonError::into_inner).push((at, outcome));

@@ -2,7 +2,6 @@
 
 use std::cell::OnceCell;
 use std::sync::Arc;
-use std::time::Instant;
 
 use tantivy::schema::Value;
 use tantivy::store::StoreReader;
@@ -12,6 +11,7 @@ use crate::bits::Bits;
 use crate::columns::Columns;
 use crate::error::IndexError;
 use crate::partition::Partition;
+use crate::request::Deadline;
 
 /// Blocks of documents that a search keeps decompressed. It reads in order, so it needs one.
 const STORE_BLOCKS_KEPT: usize = 2;
@@ -44,7 +44,7 @@ pub(crate) struct Segment<'a> {
     pub(crate) partition: &'a Partition,
     pub(crate) reader: &'a SegmentReader,
     pub(crate) columns: Arc<Columns>,
-    deadline: Instant,
+    deadline: Deadline,
     store: OnceCell<StoreReader>,
 }
 
@@ -52,7 +52,7 @@ impl<'a> Segment<'a> {
     pub(crate) fn new(
         partition: &'a Partition,
         reader: &'a SegmentReader,
-        deadline: Instant,
+        deadline: Deadline,
     ) -> Result<Self, IndexError> {
         let columns = partition.columns(reader)?;
         Ok(Segment { partition, reader, columns, deadline, store: OnceCell::new() })
@@ -73,7 +73,7 @@ impl<'a> Segment<'a> {
 
     /// Called now and then by whatever may take long.
     pub(crate) fn check_time(&self) -> Result<(), Stop> {
-        if Instant::now() >= self.deadline { Err(Stop::Timeout) } else { Ok(()) }
+        if self.deadline.is_over() { Err(Stop::Timeout) } else { Ok(()) }
     }
 
     /// The JSON of a document.

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use event::{Event, Timestamp};
 use indexing::{
-    Aggregation, AggregationKind, BucketOrder, CalendarUnit, DateStep, Document, ExploreRequest,
-    Index, Kind, Measure, Numbers, Options, Order, OrderBy, Outcome, Partial, TIE_BREAKER,
-    as_number, step_of,
+    Aggregation, AggregationKind, BucketOrder, CalendarUnit, Cancel, DateStep, Document,
+    ExploreRequest, Index, Kind, Measure, Numbers, Options, Order, OrderBy, Outcome, Partial,
+    TIE_BREAKER, as_number, step_of,
 };
 use proptest::prelude::*;
 use query::{Cell, Filter, TimeRange, cells};
@@ -411,6 +411,7 @@ proptest! {
                     time: Duration::from_secs(60),
                     threads: 2,
                     values: 1_000_000,
+                    cancel: Cancel::default(),
                 });
                 prop_assert_eq!(&explored.partial, &vec![]);
                 prop_assert_eq!(explored.total, wanted.len() as u64);
@@ -448,6 +449,7 @@ fn what_costs_too_much_is_said() {
     let partitions: Vec<_> = index.partitions().iter().map(|partition| partition.id).collect();
     let kind = AggregationKind::Distinct("user.name".into());
     let aggregations = [Aggregation { name: "users".into(), kind, inner: Vec::new() }];
+    let cancel = Cancel::default();
     let explore = |time, values| {
         let request = ExploreRequest {
             filter: &Filter::All,
@@ -460,10 +462,14 @@ fn what_costs_too_much_is_said() {
             time,
             threads: 1,
             values,
+            cancel: cancel.clone(),
         };
         index.searcher().explore(&request).partial
     };
     assert_eq!(explore(Duration::from_secs(60), 100), []);
     assert_eq!(explore(Duration::from_secs(60), 99), [Partial::Groups(99)]);
     assert_eq!(explore(Duration::ZERO, 100), [Partial::Timeout(Duration::ZERO)]);
+    let minute = Duration::from_secs(60);
+    cancel.cancel();
+    assert_eq!(explore(minute, 100), [Partial::Timeout(minute)], "nobody waits for it");
 }

@@ -25,6 +25,7 @@ mod modifier;
 mod pattern;
 mod pcre;
 pub mod pipeline;
+mod place;
 mod reader;
 mod resolve;
 mod rule;
@@ -45,6 +46,7 @@ pub use lint::{LintOptions, lint};
 pub use load::{FILES_MAX, FOLDER_DEPTH_MAX, Loaded, list_files, load, read_file};
 pub use modifier::Modifier;
 pub use pcre::REGEX_BYTES_MAX;
+pub use place::place;
 pub use resolve::{CHOICE_SELECTIONS_MAX, EXPR_NODES_MAX, resolve, selection};
 pub use rule::{
     Body, Item, Level, Logsource, Related, Rule, Selection, Status, Tag, Value, ValueKind,

@@ -39,6 +39,8 @@ pub(crate) enum Command {
     Backtest(BacktestArgs),
     /// Search what is indexed
     Search(SearchArgs),
+    /// Saved searches, of which some run by themselves and raise alerts
+    Searches(SearchesArgs),
     /// Hunt by hypothesis
     Hunt(HuntArgs),
     /// Bring files through the whole pipeline
@@ -310,7 +312,7 @@ pub(crate) enum CheckFormat {
     Sarif,
 }
 
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Where {
     /// The data folder to read
     #[arg(long, value_name = "DIR", env = "WATCHPOST_DATA")]
@@ -330,14 +332,64 @@ pub(crate) struct Where {
 pub(crate) struct SearchArgs {
     #[command(flatten)]
     pub(crate) place: Where,
-    /// How results are written
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    pub(crate) format: Format,
+    /// How results are written; csv and parquet need --output
+    #[arg(long, value_enum, default_value_t = SearchFormat::Table)]
+    pub(crate) format: SearchFormat,
+    /// Write everything that is found, up to a million rows, into this file, whole or not at all;
+    /// `-` is standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Show events as they come, until stopped; asks a running server, 127.0.0.1:8480 if none is named
+    #[arg(long, conflicts_with_all = ["output", "alerts"])]
+    pub(crate) follow: bool,
     /// Search alerts instead of events
     #[arg(long)]
     pub(crate) alerts: bool,
     /// For example: 'process.name:powershell.exe and not user.name:SYSTEM | stats count by host.name'
     pub(crate) query: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SearchFormat {
+    Table,
+    /// A JSON object per line
+    #[value(alias = "jsonl")]
+    Ndjson,
+    Csv,
+    Parquet,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct SearchesArgs {
+    #[command(subcommand)]
+    pub(crate) command: SearchesCommand,
+    /// The configuration file, whose table `searches` names more of them
+    #[arg(long, global = true, value_name = "FILE", env = "WATCHPOST_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SearchesCommand {
+    /// List them, and when the scheduled ones run
+    List {
+        /// Files or folders; the built-in and configured ones if none is named
+        paths: Vec<PathBuf>,
+    },
+    /// Read them and say what is wrong with them
+    Check {
+        /// Files or folders; the built-in and configured ones if none is named
+        paths: Vec<PathBuf>,
+    },
+    /// Ask one now; it raises no alert
+    Run {
+        #[command(flatten)]
+        place: Where,
+        /// How results are written
+        #[arg(long, value_enum, default_value_t = SearchFormat::Table)]
+        format: SearchFormat,
+        /// Its id, as listed
+        id: String,
+    },
 }
 
 #[derive(Debug, clap::Args)]

@@ -59,6 +59,8 @@ pub(crate) struct Config {
     pub(crate) enrichment: enrichment::Settings,
     /// Rules and pipelines.
     pub(crate) rules: Rules,
+    /// Saved and scheduled searches.
+    pub(crate) searches: SearchSettings,
     /// The bus.
     pub(crate) bus: BusSettings,
     /// The Kafka cluster, if it is the bus.
@@ -244,6 +246,22 @@ pub(crate) struct Rules {
 impl Default for Rules {
     fn default() -> Self {
         Rules { paths: Vec::new(), pipelines: Vec::new(), builtin: true, reload_seconds: 5 }
+    }
+}
+
+/// `[searches]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct SearchSettings {
+    /// Files and folders of saved searches, beside the built-in ones.
+    pub(crate) paths: Vec<PathBuf>,
+    /// Whether the searches that come with Watchpost are loaded.
+    pub(crate) builtin: bool,
+}
+
+impl Default for SearchSettings {
+    fn default() -> Self {
+        SearchSettings { paths: Vec::new(), builtin: true }
     }
 }
 

@@ -32,6 +32,7 @@ use crate::listeners::{Doors, Listeners};
 use crate::mappings;
 use crate::open_bus::{self, OpenBus};
 use crate::rules::{RuleWatcher, definitions, rule_sources};
+use crate::search_schedule::{self, SavedSearches};
 use crate::secret::{TOKEN_BYTES, bytes_of, secret};
 use crate::{dataset_watch, source_watch, table_watch};
 
@@ -200,6 +201,8 @@ pub(crate) struct Engine {
     shutdown: Shutdown,
     pub(crate) intake: Intake,
     listeners: Option<Listeners>,
+    tails: web::Tails,
+    searches: SavedSearches,
     files: FollowedFiles,
     /// The threads that watch it.
     watching: Vec<std::thread::JoinHandle<()>>,
@@ -233,6 +236,8 @@ impl Engine {
         let followed = if has(Part::Ingest) { config.files.as_slice() } else { &[] };
         let files = FollowedFiles::open(followed, &folder.join("files.json"), &intake)?;
         let mut engine = Engine {
+            tails: web::Tails::new(Arc::clone(&bus), &index_group),
+            searches: SavedSearches::new(&config.searches),
             bus,
             index,
             index_group,
@@ -308,6 +313,13 @@ impl Engine {
             let (bus, shutdown) = (Arc::clone(&self.bus), self.shutdown.clone());
             let watching = dataset_watch::start(bus, "normalize", shutdown).map_err(beside)?;
             self.watching.push(watching);
+            let (saved, settings) = (self.searches.clone(), config.searches.clone());
+            let (bus, group) = (Arc::clone(&self.bus), self.index_group.clone());
+            let (searcher, shutdown) = (self.index.searcher(), self.shutdown.clone());
+            let folder = &config.data.folder;
+            let watching =
+                search_schedule::start(saved, settings, bus, searcher, group, folder, shutdown);
+            self.watching.push(watching.map_err(beside)?);
         }
         let takes_logs = parts.contains(&Part::Ingest);
         // Who takes logs in watches all stages, also those of other processes.
@@ -398,6 +410,7 @@ impl Engine {
     /// # Errors
     /// When a stage had stopped before, or its last commit failed.
     pub(crate) fn stop(mut self) -> Result<(), EngineError> {
+        self.tails.close();
         if let Some(listeners) = self.listeners.take() {
             listeners.close();
         }
@@ -443,6 +456,11 @@ impl Engine {
             token: self.token.clone(),
             bus: Arc::clone(&self.bus),
             index_group: self.index_group.clone(),
+            tails: self.tails.clone(),
+            searches: {
+                let searches = self.searches.clone();
+                Arc::new(move || searches.list())
+            },
             problems: Arc::new(problems),
             files: {
                 let files = self.files.clone();

@@ -24,6 +24,7 @@ mod open_bus;
 mod own_alert;
 mod rule_tests;
 mod rules;
+mod search_schedule;
 mod secret;
 mod signals;
 mod source_tests;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         Command::Rules(args) => commands::rules::run(&args),
         Command::Backtest(args) => commands::backtest::run(&args),
         Command::Search(args) => commands::search::run(&args),
+        Command::Searches(args) => commands::searches::run(&args),
         Command::Hunt(args) => commands::hunt::run(&args),
         Command::Import(args) => commands::import::run(&args),
         Command::Renormalize(args) => commands::renormalize::run(&args),

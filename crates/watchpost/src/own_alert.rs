@@ -1,4 +1,4 @@
-//! Alerts that the engine raises about itself, not a rule about events.
+//! Alerts that the engine raises itself, not a rule about events.
 
 use bus::{Bus, BusError, Records, Topic};
 use event::{Alert, Level, RuleRef, Timestamp};
@@ -40,6 +40,14 @@ pub(crate) fn raise(bus: &dyn Bus, alert: OwnAlert<'_>, now: Timestamp) -> Resul
         event_ids: Vec::new(),
         evidence: Vec::new(),
     };
+    store(bus, &alert)
+}
+
+/// Puts an alert where those of rules are. One with the same id takes the place of the former.
+///
+/// # Errors
+/// When the bus does not take it.
+pub(crate) fn store(bus: &dyn Bus, alert: &Alert) -> Result<(), BusError> {
     let Ok(document) = alert.to_event() else { return Ok(()) };
     let mut records = Records::new();
     records.push(alert.id.as_bytes(), &[], document.to_json().as_bytes());

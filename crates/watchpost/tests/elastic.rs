@@ -6,31 +6,12 @@
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
-use common::{Server, needed_in_ci, run, shared_data, stderr, stdout};
+use common::{Server, client_script, python, run, shared_data, stderr, stdout};
 use serde_json::{Value, json};
-
-/// A Python that has these modules, if there is one. CI makes it and names it.
-fn python(modules: &str) -> Option<PathBuf> {
-    let named = std::env::var_os("WATCHPOST_TEST_PYTHON").map(PathBuf::from);
-    let python = named.unwrap_or_else(|| PathBuf::from("python3"));
-    let found = Command::new(&python)
-        .args(["-c", &format!("import {modules}")])
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success());
-    if !found {
-        needed_in_ci(&format!("there is no Python with the modules {modules}"));
-    }
-    found.then_some(python)
-}
-
-fn script(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(name)
-}
 
 #[test]
 fn the_elasticsearch_client_for_python_searches() {
@@ -56,7 +37,7 @@ fn the_elasticsearch_client_for_python_searches() {
     assert_eq!(status, 200, "{answer}");
     assert_eq!(server.search_total("*", EVENTS), EVENTS);
     let output = Command::new(python)
-        .arg(script("elasticsearch_search.py"))
+        .arg(client_script("elasticsearch_search.py"))
         .args([&format!("{}/es", server.url), &server.token, &EVENTS.to_string()])
         .output()
         .unwrap();
@@ -106,7 +87,7 @@ fn converted_rules_find_what_the_matcher_finds() {
     let server = Server::start(&data);
     server.catch_up(Duration::from_secs(60));
     let output = Command::new(python)
-        .arg(script("sigma_lucene.py"))
+        .arg(client_script("sigma_lucene.py"))
         .args([&format!("{}/es", server.url), &server.token])
         .arg(&rules)
         .output()

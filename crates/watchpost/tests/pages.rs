@@ -194,6 +194,25 @@ fn an_analyst_goes_from_an_alert_to_its_event() {
     assert!(browser.url().contains("/search?"), "{}", browser.url());
     browser.screenshot("search");
 
+    browser.open(&format!("{}/search?since=all&q=host.name%3Aws-08", server.url));
+    browser.click("#follow");
+    let wait_for = |script: &str| {
+        let until = Instant::now() + Duration::from_secs(30);
+        while browser.script(script) != Value::Bool(true) {
+            assert!(Instant::now() < until, "{script}: {}", browser.text("main"));
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    };
+    wait_for(
+        r##"return document.querySelector("#live-status").textContent.startsWith("following")"##,
+    );
+    let live = events.replace("ws-07", "ws-08");
+    assert_eq!(server.post("/ingest/windows.sysmon", live.as_bytes()).0, 200);
+    wait_for(r##"return document.querySelectorAll("#live tbody tr").length === 20"##);
+    assert!(browser.text("#live").contains("<script>window.stray=1</script>"));
+    assert_eq!(browser.script("return window.stray ?? null"), Value::Null);
+    browser.screenshot("live");
+
     browser.open(&format!("{}/search?since=all&q=host.name%3A(", server.url));
     assert!(browser.text("pre.error").contains('^'), "{}", browser.text("pre.error"));
 

@@ -99,13 +99,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     writer.flush()?;
     writer.commit()?;
+    let bus = Arc::new(MemoryBus::new(MemorySettings::default()));
     let state = web::AppState {
+        tails: web::Tails::new(bus.clone(), "indexing"),
         index_group: "indexing".to_owned(),
         index,
         rules: Rules::new(rules),
         token: web::Token::new("example"),
-        bus: Arc::new(MemoryBus::new(MemorySettings::default())),
+        bus,
         problems: Arc::new(Vec::new),
+        searches: Arc::new(web::searches::List::default),
         files: Arc::new(Vec::new),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

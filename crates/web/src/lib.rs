@@ -28,7 +28,10 @@ mod pages;
 pub mod rejected;
 mod rulebook;
 mod search;
+pub mod searches;
 mod server;
+mod stream;
+mod tail;
 #[cfg(test)]
 mod tests;
 
@@ -36,6 +39,7 @@ use std::sync::Arc;
 
 pub use auth::Token;
 pub use server::{ServeLimits, ingest_router, router, serve};
+pub use tail::Tails;
 
 /// What the pages and the API show.
 #[derive(Clone)]
@@ -50,9 +54,13 @@ pub struct AppState {
     pub token: Token,
     /// For how far each stage has come.
     pub bus: Arc<dyn bus::Bus>,
+    /// Who follows the events as they come.
+    pub tails: Tails,
     /// What is wrong in this process now, one line each; nothing when all is well. Asked by every
     /// readiness probe, so it must answer at once.
     pub problems: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
+    /// The saved searches, and how far the scheduled ones are.
+    pub searches: Arc<dyn Fn() -> searches::List + Send + Sync>,
     /// The files that this process follows, as they were about a second ago.
     pub files: Arc<dyn Fn() -> Vec<files::FollowedFile> + Send + Sync>,
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event::{Event, Timestamp};
-use indexing::{Answer, Kinds, Limits, Results, SearchRequest, Searcher};
+use indexing::{Answer, Cancel, Kinds, Limits, Results, SearchRequest, Searcher};
 use query::{Filter, ParseError, Query, TimeError, TimeRange};
 use tokio::sync::Semaphore;
 
@@ -148,7 +148,7 @@ impl Ask {
         }
     }
 
-    fn request<'a>(&'a self, facets: &'a [&'a str]) -> SearchRequest<'a> {
+    fn request<'a>(&'a self, facets: &'a [&'a str], cancel: &Cancel) -> SearchRequest<'a> {
         SearchRequest {
             kinds: self.kinds,
             range: self.range,
@@ -157,6 +157,7 @@ impl Ask {
                 hits: if self.hits == 0 { 0 } else { self.hits + 1 },
                 rows: self.rows,
                 time: TIME_MAX,
+                cancel: cancel.clone(),
                 ..Limits::default()
             },
             histogram: self.histogram,
@@ -177,12 +178,12 @@ impl Searches {
 
     /// Answers.
     pub(crate) async fn ask(&self, ask: Ask) -> Result<Found, SearchError> {
-        self.block(move |searcher| answer(&ask, searcher)).await
+        self.block(move |searcher, cancel| answer(&ask, searcher, cancel)).await
     }
 
     /// The event or alert with this id.
     pub(crate) async fn get(&self, id: String) -> Result<Option<indexing::Hit>, SearchError> {
-        self.block(move |searcher| searcher.get(&id)).await?.map_err(SearchError::Index)
+        self.block(move |searcher, _| searcher.get(&id)).await?.map_err(SearchError::Index)
     }
 
     /// Runs something that reads the index, in its turn.
@@ -190,23 +191,35 @@ impl Searches {
         &self,
         run: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, SearchError> {
-        self.block(move |_| run()).await
+        self.block(move |_, _| run()).await
     }
 
-    /// Runs something on a blocking thread when it is its turn.
+    /// Runs something on a blocking thread when it is its turn, and cancels it when whoever asked is
+    /// gone.
     async fn block<T: Send + 'static>(
         &self,
-        run: impl FnOnce(&Searcher) -> T + Send + 'static,
+        run: impl FnOnce(&Searcher, &Cancel) -> T + Send + 'static,
     ) -> Result<T, SearchError> {
         let turn = tokio::time::timeout(self.turn_max, self.turns.clone().acquire_owned()).await;
         let Ok(Ok(turn)) = turn else { return Err(SearchError::Busy) };
         let searcher = self.searcher.clone();
+        let cancel = Cancel::default();
+        let _gone = CancelOnDrop(cancel.clone());
         blocking(move || {
             // Held until the work is done, even if whoever asked is gone before.
             let _turn = turn;
-            run(&searcher)
+            run(&searcher, &cancel)
         })
         .await
+    }
+}
+
+/// Cancels a search when it is dropped, as all is that belongs to a request whose client is gone.
+pub(crate) struct CancelOnDrop(pub(crate) Cancel);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
     }
 }
 
@@ -217,9 +230,9 @@ pub(crate) async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(run).await.map_err(|_| SearchError::Panicked)
 }
 
-fn answer(ask: &Ask, searcher: &Searcher) -> Found {
+fn answer(ask: &Ask, searcher: &Searcher, cancel: &Cancel) -> Found {
     let facets: Vec<&str> = ask.facets.iter().map(String::as_str).collect();
-    let mut request = ask.request(&facets);
+    let mut request = ask.request(&facets, cancel);
     let pages = ask.query.pipes.is_empty() && ask.hits > 0;
     let cursor = ask.cursor.filter(|_| pages);
     let mut results;
@@ -228,7 +241,7 @@ fn answer(ask: &Ask, searcher: &Searcher) -> Found {
         request.limits.hits = 0;
         results = searcher.search(&request);
         let end = cursor.time.plus_nanos(1);
-        let mut rest = ask.request(&[]);
+        let mut rest = ask.request(&[], cancel);
         rest.histogram = None;
         rest.range.until = Some(ask.range.until.map_or(end, |until| until.min(end)));
         rest.limits.hits += cursor.skip;
@@ -268,4 +281,31 @@ fn answer(ask: &Ask, searcher: &Searcher) -> Found {
         }
     }
     Found { results, next, notes }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The client of a long search goes away: the search ends, and its turn is free again.
+    #[tokio::test]
+    async fn a_search_ends_when_nobody_waits_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let index = indexing::Index::open(folder.path(), indexing::Options::default()).unwrap();
+        let searches = Searches::with(index.searcher(), 1, Duration::from_secs(30));
+        let (begun, has_begun) = tokio::sync::oneshot::channel();
+        let asking = searches.clone();
+        let asked = tokio::spawn(async move {
+            let search = |_: &Searcher, cancel: &Cancel| {
+                begun.send(()).unwrap();
+                while !cancel.is_cancelled() {
+                    std::thread::yield_now();
+                }
+            };
+            asking.block(search).await
+        });
+        has_begun.await.unwrap();
+        asked.abort();
+        assert!(searches.run(|| ()).await.is_ok(), "its turn was not given back");
+    }
 }

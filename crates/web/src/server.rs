@@ -1,16 +1,19 @@
 //! The router with all that stands around it, and serving it until it is told to stop.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRef};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
 use axum::{Router, http};
-use hyper::body::Incoming;
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -29,6 +32,9 @@ use crate::{AppState, access, api, auth, elastic, health, pages};
 /// The listener for events has its own, larger bound.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
+/// The most exports at a time: each reads as fast as the index can.
+const EXPORTS_MAX: usize = 2;
+
 /// How long requests that run may go on once the server is told to stop.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -40,6 +46,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct Context {
     pub(crate) app: AppState,
     pub(crate) searches: Searches,
+    /// The turns of exports.
+    pub(crate) exports: Arc<Semaphore>,
     /// The turn to read the topic `rejected`.
     pub(crate) rejected: Arc<Semaphore>,
 }
@@ -47,7 +55,12 @@ pub(crate) struct Context {
 impl Context {
     pub(crate) fn new(app: AppState) -> Self {
         let searches = Searches::new(app.index.searcher());
-        Context { app, searches, rejected: Arc::new(Semaphore::new(1)) }
+        Context {
+            app,
+            searches,
+            exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
+            rejected: Arc::new(Semaphore::new(1)),
+        }
     }
 }
 
@@ -216,8 +229,8 @@ async fn talk(
         let runs = Running::begin(&running);
         let answer = router.call(request);
         async move {
-            let _runs = runs;
-            answer.await
+            let answer = answer.await?;
+            Ok::<_, Infallible>(answer.map(|body| Answering { body, _runs: runs }))
         }
     });
     let connection = http.serve_connection(TokioIo::new(stream), service);
@@ -249,6 +262,32 @@ struct Asking {
     peer: SocketAddr,
     names: ClientNames,
     limits: ServeLimits,
+}
+
+/// The body of an answer, which may take long: until its end the request runs.
+struct Answering {
+    body: Body,
+    _runs: Running,
+}
+
+impl HttpBody for Answering {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// A request that runs; also one whose client is gone ends.

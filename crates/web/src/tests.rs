@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, HttpBody, to_bytes};
 use axum::http::{Request, StatusCode, header};
 use axum::routing::{get, post};
 use bus::{Bus, MemoryBus, MemorySettings, Records, Topic, rejected_header};
@@ -18,8 +18,9 @@ use tower::ServiceExt;
 
 use crate::files::FollowedFile;
 use crate::search::Searches;
+use crate::searches::{LastRun, List, Saved};
 use crate::server::{Context, with_context};
-use crate::{AppState, Token};
+use crate::{AppState, Tails, Token};
 
 const RULES: &str = "title: Odd Command
 id: 6f0c1f5a-0d4b-4e51-9b7a-000000000001
@@ -127,13 +128,16 @@ fn place(events: usize) -> Place {
         paths: Vec::new(),
         pipelines: Vec::new(),
     };
+    let bus = Arc::new(bus_with_rejected());
     let context = Context::new(AppState {
+        tails: Tails::new(bus.clone(), "indexing"),
         index_group: "indexing".to_owned(),
         index,
         rules: Rules::new(sources.load()),
         token: Token::new("secret"),
-        bus: Arc::new(bus_with_rejected()),
+        bus,
         problems: Arc::new(Vec::new),
+        searches: Arc::new(saved_searches),
         files: Arc::new(|| {
             vec![FollowedFile { path: "/var/log/a.log".into(), ..FollowedFile::default() }]
         }),
@@ -143,6 +147,25 @@ fn place(events: usize) -> Place {
         .route("/ingest/panic", get(panics));
     let router = with_context(context.clone(), Some(ingest));
     Place { _folder: folder, context, router }
+}
+
+/// Two saved searches, of which one is scheduled and has run.
+fn saved_searches() -> crate::searches::List {
+    let texts = [
+        ("plain.yml", "title: Everything\nquery: '*'\n"),
+        (
+            "often.yml",
+            "title: Often\nquery: '*'\nschedule: {every: 5m, over: 15m}\nalert: {level: low, when: count > 5, suppress: 1h}\n",
+        ),
+    ];
+    let loaded = searches::load(texts.map(|(file, text)| (file.to_owned(), text)).into_iter(), &[]);
+    let run = LastRun::of(Timestamp::from_millis(0), Timestamp::from_millis(900_000));
+    let saved = |search: searches::SavedSearch| {
+        let last_run = search.schedule.is_some().then(|| run.clone());
+        Saved { search, until: last_run.as_ref().map(|run| run.to), last_run }
+    };
+    let faults = vec!["bad.yml:1:1: error: wrong".to_owned()];
+    List { searches: loaded.searches.into_iter().map(saved).collect(), faults }
 }
 
 /// A bus with two rejected records, which a stage refused at `raw/0/5`: a text, and one that is none.
@@ -660,6 +683,149 @@ async fn wrong_questions_about_rejected_records_are_told() {
 }
 
 #[tokio::test]
+async fn an_export_has_everything_in_the_format_that_is_asked_for() {
+    let place = place(10);
+    let kinds = [("ndjson", "application/x-ndjson"), ("csv", "text/csv; charset=utf-8")];
+    for (format, kind) in kinds {
+        let path = format!("/api/v1/export?since=all&format={format}&q=*|fields%20event.id");
+        let answer = fetch(&place.router, &path).await;
+        assert_eq!((answer.status.as_u16(), answer.header(header::CONTENT_TYPE)), (200, kind));
+        let named = format!("attachment; filename=\"watchpost.{format}\"");
+        assert_eq!(answer.header(header::CONTENT_DISPOSITION), named);
+        let ids = (0..10).filter(|n| answer.body.contains(&format!("e{n}"))).count();
+        assert_eq!(ids, 10, "{}", answer.body);
+    }
+    let refused = [
+        ("format=xml", "`xml` is no format"),
+        ("q=(", "is not closed"),
+        ("kind=logs", "`logs` is no kind"),
+        ("since=yesterdy", "yesterdy"),
+    ];
+    for (query, wanted) in refused {
+        let answer = fetch(&place.router, &format!("/api/v1/export?{query}")).await;
+        assert_eq!(answer.status, 400, "{query}");
+        assert!(answer.body.contains(wanted), "{}", answer.body);
+    }
+    let mut context = place.context.clone();
+    context.exports = Arc::new(tokio::sync::Semaphore::new(0));
+    let answer = fetch(&with_context(context, None), "/api/v1/export").await;
+    assert_eq!((answer.status.as_u16(), answer.header(header::RETRY_AFTER)), (429, "2"));
+}
+
+/// A tail as its client reads it.
+struct Tailing {
+    body: Body,
+    text: String,
+}
+
+impl Tailing {
+    async fn begin(router: &Router, query: &str, from: Option<&str>) -> Tailing {
+        let mut request = Request::get(format!("/api/v1/tail?{query}"))
+            .header(header::AUTHORIZATION, "Bearer secret");
+        if let Some(from) = from {
+            request = request.header("last-event-id", from);
+        }
+        let request = request.body(Body::empty()).unwrap();
+        let answer = router.clone().oneshot(request).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.headers()[header::CONTENT_TYPE], "text/event-stream");
+        let mut tailing = Tailing { body: answer.into_body(), text: String::new() };
+        tailing.until(": alive\n").await;
+        tailing
+    }
+
+    /// Reads until this comes.
+    async fn until(&mut self, wanted: &str) {
+        while !self.text.contains(wanted) {
+            let next = std::future::poll_fn(|context| {
+                HttpBody::poll_frame(std::pin::Pin::new(&mut self.body), context)
+            });
+            let next = tokio::time::timeout(Duration::from_secs(20), next).await;
+            let Ok(Some(Ok(frame))) = next else { panic!("no {wanted:?} in {}", self.text) };
+            self.text.push_str(std::str::from_utf8(frame.data_ref().unwrap()).unwrap());
+        }
+    }
+
+    /// The place after the last event with this text.
+    fn id_of(&self, text: &str) -> &str {
+        let message = self.text.split("\n\n").find(|message| message.contains(text)).unwrap();
+        message.lines().find_map(|line| line.strip_prefix("id: ")).unwrap()
+    }
+}
+
+/// Events of the user `anna`, and between them as many of `bert`.
+fn pass(bus: &dyn Bus, numbers: std::ops::Range<u64>) {
+    let mut records = Records::new();
+    for n in numbers {
+        for user in ["anna", "bert"] {
+            let event = json!({"event.id": format!("{user}-{n}"), "user.name": user});
+            records.push(b"", &[], event.to_string().as_bytes());
+        }
+    }
+    bus.append(Topic::Events, &mut records).unwrap();
+}
+
+#[tokio::test]
+async fn a_tail_shows_what_comes_and_goes_on_where_it_was() {
+    let place = place(1);
+    let bus = place.context.app.bus.as_ref();
+    pass(bus, 0..3);
+    let mut tail = Tailing::begin(&place.router, "q=user.name:anna", None).await;
+    pass(bus, 3..6);
+    tail.until("anna-5").await;
+    assert!(!tail.text.contains("anna-2"), "it had passed before: {}", tail.text);
+    assert!(!tail.text.contains("bert"), "it does not match: {}", tail.text);
+    let from = tail.id_of("anna-4").to_owned();
+    drop(tail);
+    pass(bus, 6..8);
+    let mut tail = Tailing::begin(&place.router, "q=user.name:anna", Some(&from)).await;
+    tail.until("anna-7").await;
+    let shown: Vec<u64> = (0..8).filter(|n| tail.text.contains(&format!("anna-{n}"))).collect();
+    assert_eq!(shown, [5, 6, 7]);
+}
+
+#[tokio::test]
+async fn what_a_tail_leaves_out_is_told() {
+    let place = place(1);
+    let bus = place.context.app.bus.as_ref();
+    let mut tail = Tailing::begin(&place.router, "q=user.name:anna&rate=5", None).await;
+    let from = tail.id_of("alive").to_owned();
+    pass(bus, 0..100);
+    tail.until("event: left_out").await;
+    tail.until("\"over_rate\":95,").await;
+    assert_eq!(tail.text.matches("anna-").count(), 5, "{}", tail.text);
+    drop(tail);
+    // What passed before it came back is shown whole, as fast as the rate allows.
+    let mut tail = Tailing::begin(&place.router, "q=user.name:anna&rate=60", Some(&from)).await;
+    tail.until("anna-99").await;
+    assert_eq!(tail.text.matches("anna-").count(), 100, "{}", tail.text);
+}
+
+#[tokio::test]
+async fn tails_are_bounded_and_their_places_are_given_back() {
+    let place = place(1);
+    let mut tails = Vec::new();
+    for _ in 0..crate::tail::TAILS_MAX {
+        tails.push(Tailing::begin(&place.router, "", None).await);
+    }
+    let refused = fetch(&place.router, "/api/v1/tail").await;
+    assert_eq!(refused.status, 429, "{}", refused.body);
+    tails.pop();
+    let turns = place.context.app.tails.turns.clone();
+    let turn = tokio::time::timeout(Duration::from_secs(20), turns.acquire()).await;
+    drop(turn.expect("a place is given back").unwrap());
+    for wrong in ["q=*|top%20user.name", "q=(", "rate=0", "rate=1001"] {
+        let answer = fetch(&place.router, &format!("/api/v1/tail?{wrong}")).await;
+        assert_eq!(answer.status, 400, "{wrong}: {}", answer.body);
+    }
+    // A server that stops does not wait for them.
+    place.context.app.tails.close();
+    let last = tails.pop().unwrap();
+    let rest = tokio::time::timeout(Duration::from_secs(20), to_bytes(last.body, usize::MAX));
+    rest.await.expect("it ends").unwrap();
+}
+
+#[tokio::test]
 async fn the_document_says_what_the_routes_do() {
     let place = place(10);
     let document = fetch(&place.router, "/api/v1/openapi.json").await.json();
@@ -677,6 +843,8 @@ async fn the_document_says_what_the_routes_do() {
         ("/api/v1/rules", "/api/v1/rules".to_owned()),
         ("/api/v1/rules/{id}", format!("/api/v1/rules/{rule}")),
         ("/api/v1/fields", "/api/v1/fields".to_owned()),
+        ("/api/v1/searches", "/api/v1/searches".to_owned()),
+        ("/api/v1/searches/{id}/run", "/api/v1/searches/plain/run?since=all&limit=3".to_owned()),
         ("/api/v1/status", "/api/v1/status".to_owned()),
         ("/api/v1/ledger", "/api/v1/ledger".to_owned()),
         ("/api/v1/datasets", "/api/v1/datasets".to_owned()),
@@ -685,6 +853,9 @@ async fn the_document_says_what_the_routes_do() {
         ("/api/v1/rejected/{partition}/{offset}", "/api/v1/rejected/0/1".to_owned()),
         ("/api/v1/openapi.json", "/api/v1/openapi.json".to_owned()),
     ];
+    // What is no JSON has tests of its own; a tail ends at once here.
+    let streamed = ["/api/v1/export", "/api/v1/tail"];
+    place.context.app.tails.close();
     let posted = [
         ("/api/v1/rejected/replay", json!({"places": ["0/0", "0/7"]})),
         ("/api/v1/rejected/replay", json!({"all": true, "since": "1h", "dry_run": true})),
@@ -692,7 +863,8 @@ async fn the_document_says_what_the_routes_do() {
     for path in paths.keys() {
         let is_asked = asked.iter().any(|(route, _)| route == path);
         let is_posted = posted.iter().any(|(route, _)| route == path);
-        assert!(is_asked || is_posted, "{path} is tested");
+        let is_streamed = streamed.contains(&path.as_str());
+        assert!(is_asked || is_posted || is_streamed, "{path} is tested");
         assert!(listed.contains(path.as_str()), "{path} is on the page of calls");
     }
     for (route, path) in asked {

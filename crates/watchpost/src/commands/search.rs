@@ -9,9 +9,9 @@ use event::{Event, Timestamp};
 use indexing::{Answer, Index, Kinds, SearchRequest};
 use query::{Cell, Pipe, Query, Table, TimeRange};
 
-use crate::args::{Format, SearchArgs, Where};
-use crate::commands::Outcome;
+use crate::args::{SearchArgs, SearchFormat, Where};
 use crate::commands::server::Server;
+use crate::commands::{Outcome, export, follow};
 use crate::style;
 
 /// The most events that are printed; a pipe `| head N` asks for fewer or more, up to this.
@@ -34,14 +34,21 @@ pub(crate) fn run(args: &SearchArgs) -> Outcome {
             return Ok(ExitCode::from(2));
         }
     };
+    if args.follow {
+        return follow::run(args);
+    }
+    if let Some(output) = &args.output {
+        return export::run(args, query, output);
+    }
     let found = match &args.place.server {
         Some(server) => ask(server, args, wanted(&query))?,
         None => look(&args.place, &query, args.alerts)?,
     };
     let mut out = std::io::stdout().lock();
     let written = match args.format {
-        Format::Table => write_table(&mut out, &found),
-        Format::Jsonl => write_jsonl(&mut out, &found),
+        SearchFormat::Table => write_table(&mut out, &found),
+        SearchFormat::Ndjson => write_ndjson(&mut out, &found),
+        SearchFormat::Csv | SearchFormat::Parquet => return Err(export::NO_OUTPUT.into()),
     };
     match written {
         // Whoever reads us has read enough, as `head` does.
@@ -192,7 +199,7 @@ fn write_table(out: &mut dyn Write, found: &Found) -> std::io::Result<()> {
 }
 
 /// What a person recognises an event by.
-fn event_row(json: &str) -> Vec<String> {
+pub(crate) fn event_row(json: &str) -> Vec<String> {
     let mut event = Event::new();
     // It was parsed before it was stored.
     event.parse_json(json.as_bytes()).unwrap_or_default();
@@ -202,7 +209,7 @@ fn event_row(json: &str) -> Vec<String> {
     vec![time.unwrap_or_default(), text("host.name"), text("event.dataset"), event.summary()]
 }
 
-fn write_jsonl(out: &mut dyn Write, found: &Found) -> std::io::Result<()> {
+fn write_ndjson(out: &mut dyn Write, found: &Found) -> std::io::Result<()> {
     match &found.rows {
         FoundRows::Events(events) => events.iter().try_for_each(|json| writeln!(out, "{json}")),
         FoundRows::Table(table) => table.rows.iter().try_for_each(|row| {

@@ -65,6 +65,30 @@ impl Server {
         self.read(request.header("content-type", "application/json").send(json))
     }
 
+    /// Opens an answer that is read as it comes.
+    ///
+    /// # Errors
+    /// When there is no answer, or one that is an error.
+    pub(crate) fn open(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        headers: &[(&str, &str)],
+    ) -> Result<impl std::io::Read + use<>, Error> {
+        let mut request = self.agent.get(format!("{}{path}", self.url));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.query_pairs(query.iter().copied());
+        let sent = request.header("authorization", format!("Bearer {}", self.token)).call();
+        match sent {
+            Ok(response) if response.status().is_success() => {
+                Ok(response.into_body().into_reader())
+            }
+            other => Err(self.read(other).err().unwrap_or_else(|| "there is no answer".into())),
+        }
+    }
+
     fn request(
         &self,
         path: &str,

@@ -55,6 +55,26 @@ pub(crate) fn needed_in_ci(why: &str) {
     println!("skipped: {why}");
 }
 
+/// A Python that has these modules, if there is one. CI makes it and names it.
+pub(crate) fn python(modules: &str) -> Option<PathBuf> {
+    let named = std::env::var_os("WATCHPOST_TEST_PYTHON").map(PathBuf::from);
+    let python = named.unwrap_or_else(|| PathBuf::from("python3"));
+    let found = Command::new(&python)
+        .args(["-c", &format!("import {modules}")])
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    if !found {
+        needed_in_ci(&format!("there is no Python with the modules {modules}"));
+    }
+    found.then_some(python)
+}
+
+/// A program of a client, beside these tests.
+pub(crate) fn client_script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(name)
+}
+
 /// What a server under test runs on.
 pub(crate) enum TestBus {
     Embedded,

@@ -5,12 +5,15 @@
 
 pub(crate) mod alerts;
 pub(crate) mod datasets;
+pub(crate) mod export;
 pub(crate) mod ledger;
 pub(crate) mod openapi;
 pub(crate) mod rejected;
 pub(crate) mod rules;
 pub(crate) mod search;
+pub(crate) mod searches;
 pub(crate) mod status;
+pub(crate) mod tail;
 
 use std::sync::Arc;
 
@@ -61,6 +64,10 @@ impl Route {
 pub(crate) enum Bound {
     /// Searches of the index.
     Searches,
+    /// Exports.
+    Exports,
+    /// Live tails.
+    Tails,
     /// Readers of the bus.
     Rejected,
 }
@@ -87,6 +94,7 @@ const SINCE: Parameter = text(
     "From when: an age (15m, 24h, 7d), a day, RFC 3339, or all; 24h if it is left out.",
 );
 const UNTIL: Parameter = text("until", "Until when, not included; now and later if left out.");
+const KIND: Parameter = text("kind", "What is searched: events (if left out), alerts or both.");
 const CURSOR: Parameter =
     text("cursor", "Where to go on; the address in the answer before, under next, has it.");
 const STAGE: Parameter = text("stage", "Only those that this stage refused.");
@@ -108,7 +116,7 @@ pub(crate) const ROUTES: &[Route] = &[
                 "The most hits or rows, up to 10000; 100 hits if it is left out. 0 only counts.",
             ),
             CURSOR,
-            text("kind", "What is searched: events (if left out), alerts or both."),
+            KIND,
             number(
                 "histogram",
                 "About how many buckets of counts by time, up to 2000; none if left out.",
@@ -122,6 +130,55 @@ pub(crate) const ROUTES: &[Route] = &[
         takes: None,
         bound: Some(Bound::Searches),
         handler: || get(search::search),
+    },
+    Route {
+        path: "/api/v1/export",
+        summary: "Everything that a query finds, newest first, as a stream: up to 1000000 rows, whole or broken off. Of the query's pipes, `fields` names the columns and `head` how many.",
+        parameters: &[
+            Q,
+            SINCE,
+            UNTIL,
+            KIND,
+            text("format", "How it is written: ndjson (if left out), csv or parquet."),
+        ],
+        answer: "Export",
+        takes: None,
+        bound: Some(Bound::Exports),
+        handler: || get(export::export),
+    },
+    Route {
+        path: "/api/v1/tail",
+        summary: "Events as they come, as server-sent events. The header `Last-Event-ID` goes on after an event; `left_out` tells how many could not be shown.",
+        parameters: &[
+            text("q", "The filter; every event if it is left out. No pipe but `where`."),
+            number("rate", "The most events in a second, up to 1000; 100 if it is left out."),
+        ],
+        answer: "Tail",
+        takes: None,
+        bound: Some(Bound::Tails),
+        handler: || get(tail::tail),
+    },
+    Route {
+        path: "/api/v1/searches",
+        summary: "The saved searches; for scheduled ones how far they are and how the last run went.",
+        parameters: &[],
+        answer: "SearchList",
+        takes: None,
+        bound: None,
+        handler: || get(searches::list),
+    },
+    Route {
+        path: "/api/v1/searches/{id}/run",
+        summary: "What a saved search finds now. It raises no alert.",
+        parameters: &[
+            SINCE,
+            UNTIL,
+            number("limit", "The most hits or rows, up to 10000; 100 hits if it is left out."),
+        ],
+        answer: "SearchAnswer",
+        takes: None,
+        bound: Some(Bound::Searches),
+        handler: || get(searches::run),
     },
     Route {
         path: "/api/v1/events/{id}",

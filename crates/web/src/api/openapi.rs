@@ -68,7 +68,7 @@ fn call(route: &Route) -> Value {
     });
     let parameters: Vec<Value> = in_path.chain(in_query).collect();
     let mut responses = json!({
-        "200": {"description": "The answer.", "content": content(route.answer)},
+        "200": {"description": "The answer.", "content": answer(route.answer)},
         "401": problem("The access token is missing or wrong."),
         "500": problem("The server is at fault."),
     });
@@ -85,6 +85,12 @@ fn call(route: &Route) -> Value {
         let busy = match route.bound {
             None => None,
             Some(Bound::Searches) => Some("Too many searches are running"),
+            Some(Bound::Tails) => Some("Too many tails are running"),
+            Some(Bound::Exports) => {
+                let part = problem("It would not be whole; `error` says why.");
+                responses.insert("422".into(), part);
+                Some("Too many exports are running")
+            }
             Some(Bound::Rejected) => {
                 let slow = problem("The bus cannot answer now; `error` says why.");
                 responses.insert("503".into(), slow);
@@ -111,6 +117,20 @@ fn call(route: &Route) -> Value {
 /// A name for programs that are generated from the document: `alerts`, `alerts_id`.
 fn operation(path: &str) -> String {
     path.trim_start_matches("/api/v1/").replace(['{', '}'], "").replace(['/', '.'], "_")
+}
+
+/// What a call answers with; all but two are JSON.
+fn answer(schema: &str) -> Value {
+    let text = || json!({"schema": {"type": "string"}});
+    match schema {
+        "Export" => json!({
+            "application/x-ndjson": text(),
+            "text/csv": text(),
+            "application/vnd.apache.parquet": {"schema": {"type": "string", "format": "binary"}},
+        }),
+        "Tail" => json!({"text/event-stream": text()}),
+        other => content(other),
+    }
 }
 
 fn content(schema: &str) -> Value {
@@ -251,8 +271,8 @@ fn schemas() -> Value {
         ]),
         "AlertList": object(&[
             ("total", count()),
-            ("took_ms", took),
-            ("partial", partial),
+            ("took_ms", took.clone()),
+            ("partial", partial.clone()),
             ("alerts", list(reference("AlertSummary"))),
             ("next", next),
         ]),
@@ -279,6 +299,37 @@ fn schemas() -> Value {
             ("total", count()),
             ("rules", list(reference("RuleSummary"))),
             ("refused", list(reference("Diagnostic"))),
+        ]),
+        "SearchList": object(&[
+            ("searches", list(object(&[
+                ("id", text()),
+                ("title", text()),
+                ("description", text()),
+                ("query", text()),
+                ("file", text()),
+                ("schedule", json!({"anyOf": [reference("Schedule"), {"type": "null"}]})),
+            ]))),
+            ("faults", list(text())),
+        ]),
+        "Schedule": object(&[
+            ("every_s", count()),
+            ("over_s", count()),
+            ("level", level.clone()),
+            ("when", text()),
+            ("group", list(text())),
+            ("suppress_s", json!({"type": ["integer", "null"]})),
+            ("until", time_or_null()),
+            ("last_run", json!({"anyOf": [reference("SearchRun"), {"type": "null"}]})),
+        ]),
+        "SearchRun": object(&[
+            ("from", time()),
+            ("to", time()),
+            ("took_ms", took.clone()),
+            ("total", count()),
+            ("alerts", count()),
+            ("left_out", count()),
+            ("partial", partial.clone()),
+            ("failed", text_or_null()),
         ]),
         "FieldList": object(&[
             ("fields", list(object(&[("name", text()), ("types", list(text()))]))),

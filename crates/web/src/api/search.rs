@@ -55,6 +55,19 @@ impl Default for SearchParams {
     }
 }
 
+impl SearchParams {
+    /// A query that nothing else is asked of.
+    pub(crate) fn of(
+        q: String,
+        since: Option<String>,
+        until: String,
+        limit: Option<usize>,
+    ) -> SearchParams {
+        let since = since.unwrap_or_else(|| SINCE_DEFAULT.into());
+        SearchParams { q, since, until, limit, ..SearchParams::default() }
+    }
+}
+
 #[derive(Serialize)]
 pub(crate) struct SearchAnswer {
     query: String,
@@ -92,6 +105,14 @@ pub(crate) async fn search(
     params: Params<SearchParams>,
 ) -> Result<Json<SearchAnswer>, ApiError> {
     let Query(params) = params?;
+    ask(&context, params).await
+}
+
+/// Answers what was read.
+pub(crate) async fn ask(
+    context: &Context,
+    params: SearchParams,
+) -> Result<Json<SearchAnswer>, ApiError> {
     let ask = read(&params)?;
     let query = ask.query.to_string();
     let range = ask.range;
@@ -116,15 +137,7 @@ fn read(params: &SearchParams) -> Result<Ask, SearchError> {
     ask.hits = limit(params.limit)?;
     ask.rows = params.limit.unwrap_or(ROWS_MAX);
     ask.cursor = params.cursor.as_deref().map(str::parse).transpose()?;
-    ask.kinds = match params.kind.as_str() {
-        "events" => Kinds::Events,
-        "alerts" => Kinds::Alerts,
-        "both" => Kinds::Both,
-        other => {
-            let text = format!("`{other}` is no kind; it is one of events, alerts, both");
-            return Err(SearchError::Request(text));
-        }
-    };
+    ask.kinds = kinds(&params.kind)?;
     if params.histogram > BUCKETS_MAX {
         let text = format!("a histogram has at most {BUCKETS_MAX} buckets");
         return Err(SearchError::Request(text));
@@ -137,6 +150,19 @@ fn read(params: &SearchParams) -> Result<Ask, SearchError> {
         return Err(SearchError::Request(text));
     }
     Ok(ask)
+}
+
+/// What is searched.
+pub(crate) fn kinds(text: &str) -> Result<Kinds, SearchError> {
+    match text {
+        "events" => Ok(Kinds::Events),
+        "alerts" => Ok(Kinds::Alerts),
+        "both" => Ok(Kinds::Both),
+        other => {
+            let text = format!("`{other}` is no kind; it is one of events, alerts, both");
+            Err(SearchError::Request(text))
+        }
+    }
 }
 
 /// How many hits are wanted.

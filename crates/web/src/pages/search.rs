@@ -10,7 +10,7 @@ use query::{Cell, Pipe, Table};
 use super::histogram::Chart;
 use super::listing::{Facet, Form, Params, Place, plural};
 use super::view::Hit;
-use super::{failed, link, render};
+use super::{Link, failed, link, render};
 use crate::search::{Found, SearchError, term};
 use crate::server::Context;
 
@@ -31,6 +31,9 @@ const FACETS: [&str; 10] = [
     "cloud.account.id",
 ];
 
+/// The formats of exports and what they are called.
+const EXPORTS: [(&str, &str); 3] = [("csv", "CSV"), ("ndjson", "NDJSON"), ("parquet", "Parquet")];
+
 #[derive(Template)]
 #[template(path = "search.html")]
 struct Search {
@@ -43,6 +46,10 @@ struct Search {
     table: Option<Grid>,
     first: Option<String>,
     more: Option<String>,
+    /// Where the events of this query can be followed as they come; nowhere if pipes make more of them.
+    tail: Option<String>,
+    /// Where all that it finds can be had: the format and the address.
+    exports: Vec<Link>,
 }
 
 impl Search {
@@ -96,6 +103,8 @@ fn wrong(params: &Params, error: &SearchError) -> Response {
         table: None,
         first: None,
         more: None,
+        tail: None,
+        exports: Vec::new(),
     };
     (StatusCode::BAD_REQUEST, render(&page)).into_response()
 }
@@ -116,7 +125,17 @@ impl Search {
             }
             None => format!("{events} · {took} ms"),
         };
+        let Params { q, since, until, .. } = place.params;
+        let [q, since, until] = [q, since, until].map(String::as_str);
+        let pipes = &place.query.pipes;
+        let tail = pipes.is_empty().then(|| link::with("/api/v1/tail", &[("q", q)]));
+        let export = |(format, label): (&str, &str)| {
+            let asked = [("q", q), ("since", since), ("until", until), ("format", format)];
+            Link::new(label, link::with("/api/v1/export", &asked))
+        };
         Search {
+            tail,
+            exports: EXPORTS.map(export).into(),
             form: Form::new(PATH, PLACEHOLDER, place.params, None),
             notes: found.notes,
             chart: place.chart(results.histogram.as_ref()),

@@ -5,10 +5,10 @@
 //! they part (an escape such as `\x41`) the whole scalar is pointed at instead. Only faults pay
 //! for this.
 
-use sigma::Span;
+use crate::Span;
 
 /// The place of the character with this number (from 0) of `text`, which stands at `node`.
-pub(crate) fn place(source: &str, node: Span, text: &str, at: usize, length: usize) -> Span {
+pub fn place(source: &str, node: Span, text: &str, at: usize, length: usize) -> Span {
     walk(source, node, text, at)
         .map(|(line, column)| Span { line, column, length: number(length.max(1)) })
         .unwrap_or(node)
@@ -67,7 +67,7 @@ fn number(value: usize) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use sigma::yaml;
+    use crate::yaml;
 
     /// The character of the file that the `!` of the query is found at.
     fn found(file: &str) -> Option<char> {
