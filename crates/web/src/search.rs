@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event::{Event, Timestamp};
-use indexing::{Answer, Kinds, Limits, Results, SearchRequest, Searcher};
+use indexing::{Answer, Kinds, Limits, Results, Search, SearchRequest};
 use query::{Filter, ParseError, Query, TimeError, TimeRange};
 use tokio::sync::Semaphore;
 
@@ -35,7 +35,7 @@ const TURN_MAX: Duration = Duration::from_secs(2);
 /// Where searches run.
 #[derive(Clone)]
 pub(crate) struct Searches {
-    searcher: Searcher,
+    searcher: Arc<dyn Search>,
     turns: Arc<Semaphore>,
     turn_max: Duration,
 }
@@ -167,11 +167,11 @@ impl Ask {
 }
 
 impl Searches {
-    pub(crate) fn new(searcher: Searcher) -> Self {
+    pub(crate) fn new(searcher: Arc<dyn Search>) -> Self {
         Searches::with(searcher, RUNNING_MAX, TURN_MAX)
     }
 
-    pub(crate) fn with(searcher: Searcher, running_max: usize, turn_max: Duration) -> Self {
+    pub(crate) fn with(searcher: Arc<dyn Search>, running_max: usize, turn_max: Duration) -> Self {
         Searches { searcher, turns: Arc::new(Semaphore::new(running_max)), turn_max }
     }
 
@@ -196,7 +196,7 @@ impl Searches {
     /// Runs something on a blocking thread when it is its turn.
     async fn block<T: Send + 'static>(
         &self,
-        run: impl FnOnce(&Searcher) -> T + Send + 'static,
+        run: impl FnOnce(&dyn Search) -> T + Send + 'static,
     ) -> Result<T, SearchError> {
         let turn = tokio::time::timeout(self.turn_max, self.turns.clone().acquire_owned()).await;
         let Ok(Ok(turn)) = turn else { return Err(SearchError::Busy) };
@@ -204,7 +204,7 @@ impl Searches {
         blocking(move || {
             // Held until the work is done, even if whoever asked is gone before.
             let _turn = turn;
-            run(&searcher)
+            run(searcher.as_ref())
         })
         .await
     }
@@ -217,7 +217,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(run).await.map_err(|_| SearchError::Panicked)
 }
 
-fn answer(ask: &Ask, searcher: &Searcher) -> Found {
+fn answer(ask: &Ask, searcher: &dyn Search) -> Found {
     let facets: Vec<&str> = ask.facets.iter().map(String::as_str).collect();
     let mut request = ask.request(&facets);
     let pages = ask.query.pipes.is_empty() && ask.hits > 0;
