@@ -30,6 +30,21 @@ pub(crate) enum Kind {
     Other,
 }
 
+impl Kind {
+    /// What values of it are called; `None` if it has none.
+    pub(crate) fn as_str(self) -> Option<&'static str> {
+        Some(match self {
+            Kind::Keyword | Kind::Ip | Kind::Other => "keyword",
+            Kind::Text => "text",
+            Kind::Long => "long",
+            Kind::Double => "float",
+            Kind::Date => "date",
+            Kind::Boolean => "boolean",
+            Kind::Object => return None,
+        })
+    }
+}
+
 /// All fields of some indices.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Fields {

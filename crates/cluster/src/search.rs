@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use event::{Event, Timestamp};
 use indexing::{
-    Answer, FacetValue, Histogram, Hit, IndexError, Kinds, Limits, Partial, Results, Search,
-    SearchRequest,
+    Answer, FacetValue, FieldInfo, Histogram, Hit, IndexError, Kinds, Limits, Partial, Results,
+    Search, SearchRequest,
 };
 use query::{Cell, Filter, Pipe, Rows, Stats, Table};
 use serde_json::{Map, Value, json};
@@ -131,6 +131,16 @@ impl Search for Cluster {
         let answer = self.client.post(&path, &body, CALL_MAX);
         let answer = answer.map_err(|error| IndexError::Cluster(error.to_string()))?;
         Ok(hits_of(&answer).first().map(hit))
+    }
+
+    fn fields(&self) -> Result<Vec<FieldInfo>, IndexError> {
+        let fields = Cluster::fields(self, &self.indices(Kinds::Both));
+        let fields = fields.map_err(|error| IndexError::Cluster(error.to_string()))?;
+        let info = |name: &str| {
+            let types = vec![fields.kind(name)?.as_str()?];
+            Some(FieldInfo { name: name.to_owned(), types })
+        };
+        Ok(fields.names().filter_map(info).collect())
     }
 }
 

@@ -96,3 +96,25 @@ fn property(name: &str, kind: Type) -> Value {
     property["copy_to"] = WORDS.into();
     property
 }
+
+#[cfg(test)]
+mod tests {
+    use super::template;
+    use crate::Settings;
+
+    #[test]
+    fn the_template_of_who_feeds_by_other_means_is_the_same() {
+        let path =
+            concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/opensearch/index-template.json");
+        let Settings { events, alerts, .. } = Settings::default();
+        let made = serde_json::to_string_pretty(&template(&[&events, &alerts])).unwrap() + "\n";
+        if std::env::var_os("WATCHPOST_TEST_WRITE_TEMPLATE").is_some() {
+            std::fs::write(path, &made).unwrap();
+        }
+        let written = std::fs::read_to_string(path).unwrap();
+        assert!(
+            written == made,
+            "{path} is old: WATCHPOST_TEST_WRITE_TEMPLATE=1 cargo test -p cluster"
+        );
+    }
+}

@@ -6,6 +6,7 @@ use event::{Event, Timestamp};
 use query::{Cell, Filter, Query, Table, TimeRange};
 
 use crate::error::IndexError;
+use crate::index::FieldInfo;
 
 /// What answers searches: the index of this machine, or a cluster.
 pub trait Search: Send + Sync {
@@ -17,6 +18,12 @@ pub trait Search: Send + Sync {
     /// # Errors
     /// When not all could be looked through, and it was not found in the rest.
     fn get(&self, id: &str) -> Result<Option<Hit>, IndexError>;
+
+    /// Every field that some event or alert has, sorted by name.
+    ///
+    /// # Errors
+    /// When it cannot be told.
+    fn fields(&self) -> Result<Vec<FieldInfo>, IndexError>;
 }
 
 /// What is searched.

@@ -15,7 +15,7 @@ use crate::bits::Bits;
 use crate::error::IndexError;
 use crate::filter::{in_range, passing};
 use crate::group;
-use crate::index::{Inner, guarded};
+use crate::index::{FieldInfo, Index, Inner, guarded};
 use crate::merge::Merged;
 use crate::metrics;
 use crate::partition::{Kind, Partition};
@@ -144,6 +144,10 @@ impl Search for Searcher {
 
     fn get(&self, id: &str) -> Result<Option<Hit>, IndexError> {
         Searcher::get(self, id)
+    }
+
+    fn fields(&self) -> Result<Vec<FieldInfo>, IndexError> {
+        Ok(Index { inner: Arc::clone(&self.inner) }.fields())
     }
 }
 

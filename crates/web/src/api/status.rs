@@ -1,5 +1,7 @@
 //! `/api/v1/status` and `/api/v1/fields`: what there is, and how it goes.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::State;
 use bus::{Bus, BusError, Topic};
@@ -8,7 +10,7 @@ use sigma::Severity;
 
 use super::ApiError;
 use crate::files::FileList;
-use crate::search::blocking;
+use crate::search::{SearchError, blocking};
 use crate::server::Context;
 
 /// The stages and what they read. A stage's name is its consumer group, except that on a cluster
@@ -139,8 +141,9 @@ fn bus_status(bus: &dyn Bus, index_group: &str) -> Result<(Vec<Lag>, Vec<TopicSt
 
 /// Every field.
 pub(crate) async fn fields(State(context): State<Context>) -> Result<Json<FieldList>, ApiError> {
-    let index = context.app.index.clone();
-    let fields = context.searches.run(move || index.fields()).await?;
+    let search = Arc::clone(&context.app.search);
+    let fields =
+        context.searches.run(move || search.fields()).await?.map_err(SearchError::Index)?;
     let fields = fields.into_iter().map(|field| Field {
         name: field.name,
         types: field.types.into_iter().map(str::to_owned).collect(),
