@@ -78,7 +78,8 @@ pub use explore::{ExploreRequest, Explored, Order, SORT_KEYS_MAX, TIE_BREAKER};
 pub use index::{FieldInfo, Index, Options, PartitionInfo, Problem};
 pub use partition::{Kind, PartitionId};
 pub use request::{
-    Answer, Facet, FacetValue, Histogram, Hit, Kinds, Limits, Partial, Results, SearchRequest,
+    Answer, Facet, FacetValue, Histogram, Hit, Kinds, Limits, Partial, Results, Search,
+    SearchRequest,
 };
 pub use scan::Scan;
 pub use search::Searcher;

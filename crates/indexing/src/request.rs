@@ -5,6 +5,27 @@ use std::time::Duration;
 use event::{Event, Timestamp};
 use query::{Cell, Exceeded, Filter, Query, Table, TimeRange};
 
+use crate::error::IndexError;
+use crate::index::FieldInfo;
+
+/// What answers searches: the index of this machine, or a cluster.
+pub trait Search: Send + Sync {
+    /// Answers, within the request's limits. What is missing is told in [`Results::partial`].
+    fn search(&self, request: &SearchRequest<'_>) -> Results;
+
+    /// The event or alert with this id.
+    ///
+    /// # Errors
+    /// When not all could be looked through, and it was not found in the rest.
+    fn get(&self, id: &str) -> Result<Option<Hit>, IndexError>;
+
+    /// Every field that some event or alert has, sorted by name.
+    ///
+    /// # Errors
+    /// When a cluster does not answer.
+    fn fields(&self) -> Result<Vec<FieldInfo>, IndexError>;
+}
+
 /// What is searched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Kinds {
@@ -138,6 +159,9 @@ pub enum Partial {
     /// A pipe ran into a bound of its own.
     #[error("{0}")]
     Pipes(Exceeded),
+    /// A cluster did not answer, or not as it should.
+    #[error("the cluster: {0}")]
+    Cluster(String),
     /// A partition could not be read.
     #[error("the partition {partition} did not answer: {reason}")]
     Partition {
@@ -159,7 +183,39 @@ pub struct Histogram {
     pub counts: Vec<u64>,
 }
 
+/// The most buckets of a histogram; a screen has no more columns.
+const BUCKETS_MAX: usize = 2000;
+
 impl Histogram {
+    /// Empty buckets for a range of time, about so many, in steps that people count in. Where the range
+    /// is open, it ends with the first or the last time that was found.
+    pub fn between(
+        range: TimeRange,
+        first: Timestamp,
+        last: Timestamp,
+        buckets: usize,
+    ) -> Histogram {
+        let buckets = i64::try_from(buckets.clamp(1, BUCKETS_MAX)).unwrap_or(1);
+        // An end that was asked for is shown, as long as it does not make a sliver of the rest.
+        let first = range.since.unwrap_or(first).as_nanos();
+        let until = range.until.map(|until| until.as_nanos().saturating_sub(1));
+        let last = until.unwrap_or(last.as_nanos()).max(first);
+        let length = last.saturating_sub(first).saturating_add(1);
+        let step_nanos = step(length / buckets);
+        let start = first.div_euclid(step_nanos).saturating_mul(step_nanos);
+        let count = (last.saturating_sub(start) / step_nanos).saturating_add(1);
+        let count = usize::try_from(count).unwrap_or(usize::MAX).min(2 * BUCKETS_MAX);
+        Histogram { start: Timestamp::from_nanos(start), step_nanos, counts: vec![0; count] }
+    }
+
+    /// Counts so many at a time; those outside of the buckets are not counted.
+    pub fn add(&mut self, time: Timestamp, count: u64) {
+        let bucket = time.as_nanos().saturating_sub(self.start.as_nanos()) / self.step_nanos;
+        if let Some(counted) = usize::try_from(bucket).ok().and_then(|n| self.counts.get_mut(n)) {
+            *counted += count;
+        }
+    }
+
     /// Each bucket's beginning and count.
     pub fn buckets(&self) -> Vec<(Timestamp, u64)> {
         let starts = (0i64..).map(|n| self.start.plus_nanos(n.saturating_mul(self.step_nanos)));
@@ -207,4 +263,43 @@ pub struct Results {
     pub histogram: Option<Histogram>,
     /// What was found of each field that was asked for.
     pub facets: Vec<Facet>,
+}
+
+/// The smallest length of time that people count in and that is at least this long.
+fn step(nanos: i64) -> i64 {
+    const MS: i64 = 1_000_000;
+    const S: i64 = 1000 * MS;
+    const STEPS: [i64; 26] = [
+        MS,
+        10 * MS,
+        100 * MS,
+        S,
+        2 * S,
+        5 * S,
+        10 * S,
+        15 * S,
+        30 * S,
+        60 * S,
+        120 * S,
+        300 * S,
+        600 * S,
+        900 * S,
+        1800 * S,
+        3600 * S,
+        7200 * S,
+        10_800 * S,
+        21_600 * S,
+        43_200 * S,
+        86_400 * S,
+        172_800 * S,
+        604_800 * S,
+        2_592_000 * S,
+        7_776_000 * S,
+        31_536_000 * S,
+    ];
+    let years = nanos / (31_536_000 * S) + 1;
+    STEPS
+        .into_iter()
+        .find(|step| *step >= nanos)
+        .unwrap_or_else(|| years.saturating_mul(31_536_000 * S))
 }

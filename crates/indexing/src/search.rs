@@ -19,7 +19,7 @@ use crate::index::{FieldInfo, Index, Inner, guarded};
 use crate::merge::Merged;
 use crate::metrics;
 use crate::partition::{Kind, Partition};
-use crate::request::{Histogram, Hit, Kinds, Limits, Partial, Results, SearchRequest};
+use crate::request::{Histogram, Hit, Kinds, Limits, Partial, Results, Search, SearchRequest};
 use crate::segment::{Segment, Stop};
 use crate::sequence::{self, Steps};
 
@@ -70,11 +70,6 @@ impl Searcher {
             histogram: all.histogram.filter(|histogram| !histogram.counts.is_empty()),
             facets,
         }
-    }
-
-    /// Every field that some event or alert has, sorted by name.
-    pub fn fields(&self) -> Vec<FieldInfo> {
-        Index { inner: self.inner.clone() }.fields()
     }
 
     /// The event or alert with this id.
@@ -140,6 +135,20 @@ impl Searcher {
                 && request.range.until.is_none_or(|until| id.start() < until)
         });
         partitions
+    }
+}
+
+impl Search for Searcher {
+    fn search(&self, request: &SearchRequest<'_>) -> Results {
+        Searcher::search(self, request)
+    }
+
+    fn get(&self, id: &str) -> Result<Option<Hit>, IndexError> {
+        Searcher::get(self, id)
+    }
+
+    fn fields(&self) -> Result<Vec<FieldInfo>, IndexError> {
+        Ok(Index { inner: self.inner.clone() }.fields())
     }
 }
 
@@ -214,10 +223,8 @@ impl<'r> Plan<'r> {
             filters.push(filter.clone());
             pipes = rest;
         }
-        // Of a sequence, only what passes one of its steps matters, and has an entity.
         if let Some(Pipe::Sequence(sequence)) = pipes.first() {
-            filters.push(Filter::or(sequence.steps.clone()));
-            filters.extend(sequence.by.iter().map(|field| Filter::exists(field)));
+            filters.push(sequence.candidates());
         }
         let mut sequence = None;
         if let Some((Pipe::Sequence(wanted), rest)) = pipes.split_first()
@@ -257,7 +264,7 @@ impl<'r> Plan<'r> {
 
     /// The buckets of the histogram, still empty.
     fn histogram(&self, work: &[Work]) -> Option<Histogram> {
-        let buckets = i64::try_from(self.request.histogram?).ok()?.clamp(1, BUCKETS_MAX);
+        let buckets = self.request.histogram?;
         let range = self.request.range;
         let mut first = i64::MAX;
         let mut last = i64::MIN;
@@ -272,58 +279,9 @@ impl<'r> Plan<'r> {
         if first > last {
             return None;
         }
-        // An end that was asked for is shown, as long as it does not make a sliver of the rest.
-        let first = range.since.map_or(first, |since| since.as_nanos());
-        let last = range.until.map_or(last, |until| until.as_nanos().saturating_sub(1)).max(first);
-        let length = last.saturating_sub(first).saturating_add(1);
-        let step_nanos = step(length / buckets);
-        let start = first.div_euclid(step_nanos).saturating_mul(step_nanos);
-        let count = (last.saturating_sub(start) / step_nanos).saturating_add(1);
-        let counts = vec![0; usize::try_from(count.min(2 * BUCKETS_MAX)).unwrap_or(0)];
-        Some(Histogram { start: Timestamp::from_nanos(start), step_nanos, counts })
+        let (first, last) = (Timestamp::from_nanos(first), Timestamp::from_nanos(last));
+        Some(Histogram::between(range, first, last, buckets))
     }
-}
-
-/// The most buckets of a histogram; a screen has no more columns.
-const BUCKETS_MAX: i64 = 2000;
-
-/// The smallest length of time that people count in and that is at least this long.
-fn step(nanos: i64) -> i64 {
-    const MS: i64 = 1_000_000;
-    const S: i64 = 1000 * MS;
-    const STEPS: [i64; 26] = [
-        MS,
-        10 * MS,
-        100 * MS,
-        S,
-        2 * S,
-        5 * S,
-        10 * S,
-        15 * S,
-        30 * S,
-        60 * S,
-        120 * S,
-        300 * S,
-        600 * S,
-        900 * S,
-        1800 * S,
-        3600 * S,
-        7200 * S,
-        10_800 * S,
-        21_600 * S,
-        43_200 * S,
-        86_400 * S,
-        172_800 * S,
-        604_800 * S,
-        2_592_000 * S,
-        7_776_000 * S,
-        31_536_000 * S,
-    ];
-    let years = nanos / (31_536_000 * S) + 1;
-    STEPS
-        .into_iter()
-        .find(|step| *step >= nanos)
-        .unwrap_or_else(|| years.saturating_mul(31_536_000 * S))
 }
 
 /// How many of the newest events the pipes need whole, and whether they would need all.

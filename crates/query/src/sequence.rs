@@ -97,6 +97,13 @@ impl Sequence {
         self.by.iter().cloned().chain(own).collect()
     }
 
+    /// Which events matter: those that pass one of its steps, and are of an entity.
+    pub fn candidates(&self) -> Filter {
+        let mut all = vec![Filter::or(self.steps.clone())];
+        all.extend(self.by.iter().map(|field| Filter::exists(field)));
+        Filter::and(all)
+    }
+
     /// The steps that something passes, a bit for each.
     pub fn passed(&self, mut passes: impl FnMut(&Filter) -> bool) -> u32 {
         (0..).zip(&self.steps).fold(0, |all, (n, step)| all | u32::from(passes(step)) << n)

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event::{Event, Timestamp};
-use indexing::{Answer, Kinds, Limits, Results, SearchRequest, Searcher};
+use indexing::{Answer, FieldInfo, Kinds, Limits, Results, Search, SearchRequest};
 use query::{Filter, Hint, ParseError, Query, TimeError, TimeRange};
 use tokio::sync::Semaphore;
 
@@ -38,7 +38,7 @@ const TURN_MAX: Duration = Duration::from_secs(2);
 /// Where searches run.
 #[derive(Clone)]
 pub(crate) struct Searches {
-    searcher: Searcher,
+    searcher: Arc<dyn Search>,
     turns: Arc<Semaphore>,
     turn_max: Duration,
 }
@@ -186,11 +186,11 @@ impl Ask {
 }
 
 impl Searches {
-    pub(crate) fn new(searcher: Searcher) -> Self {
+    pub(crate) fn new(searcher: Arc<dyn Search>) -> Self {
         Searches::with(searcher, RUNNING_MAX, TURN_MAX)
     }
 
-    pub(crate) fn with(searcher: Searcher, running_max: usize, turn_max: Duration) -> Self {
+    pub(crate) fn with(searcher: Arc<dyn Search>, running_max: usize, turn_max: Duration) -> Self {
         Searches { searcher, turns: Arc::new(Semaphore::new(running_max)), turn_max }
     }
 
@@ -204,6 +204,11 @@ impl Searches {
         self.block(move |searcher| searcher.get(&id)).await?.map_err(SearchError::Index)
     }
 
+    /// Every field that some event or alert has.
+    pub(crate) async fn fields(&self) -> Result<Vec<FieldInfo>, SearchError> {
+        self.block(|searcher| searcher.fields()).await?.map_err(SearchError::Index)
+    }
+
     /// Runs something that reads the index, in its turn.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
@@ -215,7 +220,7 @@ impl Searches {
     /// Runs something on a blocking thread when it is its turn.
     async fn block<T: Send + 'static>(
         &self,
-        run: impl FnOnce(&Searcher) -> T + Send + 'static,
+        run: impl FnOnce(&dyn Search) -> T + Send + 'static,
     ) -> Result<T, SearchError> {
         let turn = tokio::time::timeout(self.turn_max, self.turns.clone().acquire_owned()).await;
         let Ok(Ok(turn)) = turn else { return Err(SearchError::Busy) };
@@ -223,7 +228,7 @@ impl Searches {
         blocking(move || {
             // Held until the work is done, even if whoever asked is gone before.
             let _turn = turn;
-            run(&searcher)
+            run(searcher.as_ref())
         })
         .await
     }
@@ -236,7 +241,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(run).await.map_err(|_| SearchError::Panicked)
 }
 
-fn answer(ask: &Ask, searcher: &Searcher) -> Found {
+fn answer(ask: &Ask, searcher: &dyn Search) -> Found {
     let facets: Vec<&str> = ask.facets.iter().map(String::as_str).collect();
     let mut request = ask.request(&facets);
     let pages = ask.query.pipes.is_empty() && ask.hits > 0;
@@ -295,8 +300,9 @@ fn answer(ask: &Ask, searcher: &Searcher) -> Found {
 }
 
 /// What is odd about a query that found nothing.
-fn hints(ask: &Ask, searcher: &Searcher) -> Vec<Hint> {
-    let fields = searcher.fields();
+fn hints(ask: &Ask, searcher: &dyn Search) -> Vec<Hint> {
+    // Without its fields there are no hints; the answer itself stands.
+    let fields = searcher.fields().unwrap_or_default();
     let known: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
     // Of an index without events nothing can be told.
     if known.len() <= 1 { Vec::new() } else { query::hints(&ask.query, &ask.text, &known) }

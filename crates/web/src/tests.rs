@@ -129,6 +129,8 @@ fn place(events: usize) -> Place {
     };
     let context = Context::new(AppState {
         index_group: "indexing".to_owned(),
+        search: Arc::new(index.searcher()),
+        is_indexed: true,
         index,
         rules: Rules::new(sources.load()),
         token: Token::new("secret"),
@@ -525,7 +527,7 @@ async fn what_may_come_at_the_cursor_is_suggested() {
 async fn too_many_searches_are_sent_away() {
     let place = place(2);
     let mut context = place.context.clone();
-    context.searches = Searches::with(context.app.index.searcher(), 0, Duration::ZERO);
+    context.searches = Searches::with(Arc::clone(&context.app.search), 0, Duration::ZERO);
     let router = with_context(context, None);
     for path in ["/api/v1/search", "/search"] {
         let answer = fetch(&router, path).await;

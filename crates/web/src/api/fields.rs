@@ -105,8 +105,7 @@ pub(crate) async fn fields(
     let range = TimeRange::parse(&params.since, &params.until, Timestamp::now())
         .map_err(SearchError::Time)?;
     let kinds = kinds(&params.kind)?;
-    let index = context.app.index.clone();
-    let mut known = context.searches.run(move || index.fields()).await?;
+    let mut known = context.searches.fields().await?;
     let part = params.q.to_lowercase();
     known.retain(|field| field.name.to_lowercase().contains(&part));
     let mut list = FieldList { fields: known.iter().map(named).collect(), partial: Vec::new() };
@@ -129,7 +128,7 @@ pub(crate) async fn fields(
     }
     for (field, facet) in list.fields.iter_mut().zip(found.results.facets) {
         if !facet.whole {
-            let text = format!("{} has more than {DISTINCT_MAX} different values", field.name);
+            let text = format!("{} has more different values than are counted", field.name);
             list.partial.push(text);
         }
         field.events = Some(facet.events);
@@ -226,8 +225,7 @@ pub(crate) async fn suggest(
             }));
         }
         Wanted::Fields { then } => {
-            let index = context.app.index.clone();
-            let known = context.searches.run(move || index.fields()).await?;
+            let known = context.searches.fields().await?;
             answer.suggestions.extend(fitting(&known, &typed).map(|field| Suggestion {
                 text: format!("{}{then}", query::quoted_if_needed(&field.name)),
                 kind: "field",
