@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use indexing::FieldInfo;
 use serde_json::Value;
 
 /// The field that has the words of all others, see `template`.
@@ -31,16 +32,17 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// What values of it are called; `None` if it has none.
-    pub(crate) fn as_str(self) -> Option<&'static str> {
+    /// The type of its values, where there is one.
+    fn as_str(self) -> Option<&'static str> {
         Some(match self {
-            Kind::Keyword | Kind::Ip | Kind::Other => "keyword",
+            Kind::Keyword => "keyword",
             Kind::Text => "text",
             Kind::Long => "long",
             Kind::Double => "float",
             Kind::Date => "date",
             Kind::Boolean => "boolean",
-            Kind::Object => return None,
+            Kind::Ip => "ip",
+            Kind::Object | Kind::Other => return None,
         })
     }
 }
@@ -73,6 +75,16 @@ impl Fields {
     /// How a field is indexed; `None` if no event has it.
     pub(crate) fn kind(&self, name: &str) -> Option<Kind> {
         self.kinds.get(name).copied()
+    }
+
+    /// All fields with values, but the one of words.
+    pub(crate) fn infos(&self) -> Vec<FieldInfo> {
+        let own = self.kinds.iter().filter(|(name, kind)| *name != WORDS && **kind != Kind::Object);
+        own.map(|(name, kind)| FieldInfo {
+            name: name.clone(),
+            types: kind.as_str().into_iter().collect(),
+        })
+        .collect()
     }
 
     /// The names of all fields but the one of words.

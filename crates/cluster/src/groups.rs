@@ -66,6 +66,8 @@ impl<'s> Grouping<'s> {
                 Function::Distinct => is_counted,
                 Function::Sum | Function::Avg => is_number,
                 Function::Min | Function::Max => is_number || kind == Kind::Date,
+                // Percentiles are estimates there, and the first and the last are no metrics.
+                Function::First | Function::Last | Function::Percentile(_) => false,
             };
             if !is_same {
                 return None;
@@ -89,6 +91,8 @@ impl<'s> Grouping<'s> {
                 Function::Avg => json!({"avg": {"field": field}}),
                 Function::Min => json!({"min": {"field": field}}),
                 Function::Max => json!({"max": {"field": field}}),
+                // Not asked of it, see `new`.
+                Function::First | Function::Last | Function::Percentile(_) => continue,
             };
             metrics.insert(n.to_string(), metric);
         }

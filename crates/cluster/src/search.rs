@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 
 use event::{Event, Timestamp};
 use indexing::{
-    Answer, FacetValue, FieldInfo, Histogram, Hit, IndexError, Kinds, Limits, Partial, Results,
-    Search, SearchRequest,
+    Answer, Facet, FacetValue, FieldInfo, Histogram, Hit, IndexError, Kinds, Limits, Partial,
+    Results, Search, SearchRequest,
 };
 use query::{Cell, Filter, Pipe, Rows, Stats, Table};
 use serde_json::{Map, Value, json};
 
 use crate::client::{Client, ClusterError};
-use crate::fields::Fields;
-use crate::groups::{self, Grouping};
+use crate::fields::{Fields, Kind};
+use crate::groups::{self, DISTINCT_EXACT_MAX, Grouping};
 use crate::settings::{Settings, fault_of};
 use crate::template::template;
 use crate::translate::{Condition, translate};
@@ -77,7 +77,7 @@ impl Cluster {
         }
     }
 
-    fn fields(&self, indices: &str) -> Result<Arc<Fields>, ClusterError> {
+    fn known_fields(&self, indices: &str) -> Result<Arc<Fields>, ClusterError> {
         let known = || self.fields.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((asked, fields)) = known().get(indices)
             && asked.elapsed() < FIELDS_KEPT
@@ -134,13 +134,8 @@ impl Search for Cluster {
     }
 
     fn fields(&self) -> Result<Vec<FieldInfo>, IndexError> {
-        let fields = Cluster::fields(self, &self.indices(Kinds::Both));
-        let fields = fields.map_err(|error| IndexError::Cluster(error.to_string()))?;
-        let info = |name: &str| {
-            let types = vec![fields.kind(name)?.as_str()?];
-            Some(FieldInfo { name: name.to_owned(), types })
-        };
-        Ok(fields.names().filter_map(info).collect())
+        let fields = self.known_fields(&self.indices(Kinds::Both));
+        Ok(fields.map_err(|error| IndexError::Cluster(error.to_string()))?.infos())
     }
 }
 
@@ -148,12 +143,35 @@ fn search_path(indices: &str) -> String {
     format!("{indices}/_search?ignore_unavailable=true&allow_no_indices=true")
 }
 
+/// A field's numbers, out of an answer.
+fn facet(field: &str, kind: Option<Kind>, n: usize, counts: &Value) -> Facet {
+    let count = |pointer: &str| counts.pointer(pointer).and_then(Value::as_u64);
+    // What no event has is not asked for.
+    let distinct = match kind {
+        None => Some(0),
+        Some(_) => count(&format!("/aggregations/distinct{n}/value")),
+    };
+    let kind = kind.unwrap_or(Kind::Other);
+    let buckets = counts.pointer(&format!("/aggregations/facet{n}/buckets"));
+    let value = |bucket: &Value| FacetValue {
+        value: bucket.get("key").map_or(Cell::Null, |key| groups::cell(key, kind)),
+        count: bucket.get("doc_count").and_then(Value::as_u64).unwrap_or_default(),
+    };
+    Facet {
+        field: field.to_owned(),
+        events: count(&format!("/aggregations/has{n}/doc_count")).unwrap_or_default(),
+        distinct,
+        whole: distinct.is_none_or(|distinct| distinct <= DISTINCT_EXACT_MAX),
+        values: buckets.and_then(Value::as_array).into_iter().flatten().map(value).collect(),
+    }
+}
+
 /// What was found so far.
 struct Found {
     answer: Answer,
     total: u64,
     histogram: Option<Histogram>,
-    facets: Vec<(String, Vec<FacetValue>)>,
+    facets: Vec<Facet>,
 }
 
 impl Default for Found {
@@ -184,6 +202,9 @@ impl<'r> Asking<'r> {
             filters.push(filter.clone());
             pipes = rest;
         }
+        if let Some(Pipe::Sequence(sequence)) = pipes.first() {
+            filters.push(sequence.candidates());
+        }
         Asking {
             cluster,
             request,
@@ -197,7 +218,7 @@ impl<'r> Asking<'r> {
     }
 
     fn answer(&mut self) -> Result<Found, ClusterError> {
-        let fields = self.cluster.fields(&self.indices)?;
+        let fields = self.cluster.known_fields(&self.indices)?;
         let condition = translate(&self.filter, &fields);
         match condition.is_exact {
             true => self.counted_there(&condition, &fields),
@@ -221,12 +242,19 @@ impl<'r> Asking<'r> {
             }}));
         }
         for (n, field) in self.request.facets.iter().enumerate() {
+            aggregations.insert(format!("has{n}"), json!({"filter": {"exists": {"field": field}}}));
             let counts = Stats { aggregates: Vec::new(), by: vec![(*field).to_owned()] };
             if Grouping::new(&Pipe::Head(0), &counts, fields).is_some() {
                 aggregations.insert(
                     format!("facet{n}"),
                     json!({"terms": {
                         "field": field, "size": self.request.facet_values.max(1),
+                    }}),
+                );
+                aggregations.insert(
+                    format!("distinct{n}"),
+                    json!({"cardinality": {
+                        "field": field, "precision_threshold": DISTINCT_EXACT_MAX,
                     }}),
                 );
             }
@@ -239,14 +267,7 @@ impl<'r> Asking<'r> {
         let mut found = Found { total: total(&counts), ..Found::default() };
         found.histogram = histogram.map(|histogram| filled(histogram, &counts));
         for (n, field) in self.request.facets.iter().enumerate() {
-            let Some(kind) = fields.kind(field) else { continue };
-            let buckets = counts.pointer(&format!("/aggregations/facet{n}/buckets"));
-            let Some(buckets) = buckets.and_then(Value::as_array) else { continue };
-            let value = |bucket: &Value| FacetValue {
-                value: bucket.get("key").map_or(Cell::Null, |key| groups::cell(key, kind)),
-                count: bucket.get("doc_count").and_then(Value::as_u64).unwrap_or_default(),
-            };
-            found.facets.push(((*field).to_owned(), buckets.iter().map(value).collect()));
+            found.facets.push(facet(field, fields.kind(field), n, &counts));
         }
         let grouped =
             self.pipes.split_first().and_then(|(pipe, rest)| Some((pipe, pipe.grouping()?, rest)));
@@ -254,7 +275,9 @@ impl<'r> Asking<'r> {
             && let Some(grouping) = Grouping::new(pipe, stats, fields)
         {
             let table = pipe.finish(self.groups(&query, &grouping)?);
-            found.answer = Answer::Table(query::run_table(rest, table));
+            let mut exceeded = Vec::new();
+            found.answer = Answer::Table(query::run_table(rest, table, &mut exceeded));
+            self.partial.extend(exceeded.into_iter().map(Partial::Pipes));
             return Ok(found);
         }
         let wanted = self.wanted();
@@ -298,18 +321,37 @@ impl<'r> Asking<'r> {
         };
         for field in self.request.facets {
             let top = Pipe::Top {
-                count: self.request.facet_values,
-                field: (*field).to_owned(),
+                count: usize::MAX,
+                fields: vec![(*field).to_owned()],
+                by: Vec::new(),
                 rare: false,
             };
-            let Rows::Table(table) = query::run(&[top], events.clone()) else { continue };
-            let values = table.rows.into_iter().filter_map(|row| match row.as_slice() {
-                [value, Cell::Int(count)] => {
-                    Some(FacetValue { value: value.clone(), count: u64::try_from(*count).ok()? })
-                }
-                _ => None,
-            });
-            found.facets.push(((*field).to_owned(), values.collect()));
+            let has = Filter::exists(field);
+            let having = events.iter().filter(|event| query::matches(&has, event)).count();
+            let mut facet = Facet {
+                field: (*field).to_owned(),
+                events: having as u64,
+                distinct: None,
+                whole: true,
+                values: Vec::new(),
+            };
+            // As the index does: of a text, values are not counted.
+            if !query::is_text(field)
+                && let Rows::Table(table) = query::run(&[top], events.clone(), &mut Vec::new())
+            {
+                facet.distinct = Some(table.rows.len() as u64);
+                let rows = table.rows.into_iter().take(self.request.facet_values);
+                facet.values = rows
+                    .filter_map(|row| match row.as_slice() {
+                        [value, Cell::Int(count)] => Some(FacetValue {
+                            value: value.clone(),
+                            count: u64::try_from(*count).ok()?,
+                        }),
+                        _ => None,
+                    })
+                    .collect();
+            }
+            found.facets.push(facet);
         }
         if self.pipes.is_empty() {
             hits.truncate(self.limits.hits);
@@ -319,12 +361,15 @@ impl<'r> Asking<'r> {
     }
 
     /// The pipes over hits that stand in the order in which they are shown.
-    fn piped(&self, hits: Vec<Hit>) -> Answer {
+    fn piped(&mut self, hits: Vec<Hit>) -> Answer {
         if self.pipes.is_empty() {
             return Answer::Hits(hits);
         }
         let events = hits.iter().map(Hit::event).collect();
-        match query::run(self.pipes, events) {
+        let mut exceeded = Vec::new();
+        let rows = query::run(self.pipes, events, &mut exceeded);
+        self.partial.extend(exceeded.into_iter().map(Partial::Pipes));
+        match rows {
             Rows::Table(table) => Answer::Table(table),
             Rows::Events(mut events) => {
                 events.truncate(self.limits.hits);

@@ -221,7 +221,7 @@ const CLAUSES: [&str; 66] = [
     "user:*",
 ];
 
-const PIPES: [&str; 14] = [
+const PIPES: [&str; 18] = [
     "| stats count",
     "| stats count by user.name",
     "| stats count, dc(host.name), min(process.pid), max(process.pid) by user.name, host.name",
@@ -236,6 +236,10 @@ const PIPES: [&str; 14] = [
     "| where user.name:* | stats count by host.name | sort -count, host.name | head 4",
     "| sort event.id | fields event.id, user.name, process.pid | head 7",
     "| dedup user.name | stats count",
+    "| stats first(user.name), last(process.pid), p90(process.pid) by host.name",
+    "| top 2 user.name, host.name",
+    "| rare 1 user.name by host.name",
+    "| sequence by user.name within 20h [host.name:*a*] [*] [process.pid>0]",
 ];
 
 fn filter() -> impl Strategy<Value = String> {
@@ -285,7 +289,7 @@ impl Checked<'_> {
             let counted = results.histogram.map_or(0, |histogram| histogram.counts.iter().sum());
             assert_eq!(counted, results.total, "{text}");
         }
-        match (results.answer, query::run(&query.pipes, wanted)) {
+        match (results.answer, query::run(&query.pipes, wanted, &mut Vec::new())) {
             (Answer::Hits(hits), Rows::Events(events)) => {
                 let id = |event: &Event| event.str("event.id").unwrap().to_owned();
                 let hits: Vec<String> = hits.iter().map(|hit| id(&hit.event())).collect();
@@ -296,6 +300,35 @@ impl Checked<'_> {
                 assert_eq!(rounded(&table), rounded(&plain), "{text}");
             }
             _ => panic!("not both events, or both a table: {text}"),
+        }
+    }
+}
+
+impl Checked<'_> {
+    /// Compares what fields hold.
+    fn check_facets(&self, text: &str) {
+        let query: Query = query::parse(text).unwrap();
+        let fields = ["user.name", "process.pid", "message", "nothing"];
+        let mut request = SearchRequest::new(&query);
+        request.facets = &fields;
+        request.facet_values = 1000;
+        let found = self.cluster.search(&request).facets;
+        assert_eq!(found.len(), fields.len(), "{text}");
+        for (field, facet) in fields.iter().zip(found) {
+            let passing = self.events.iter().filter(|event| query::matches(&query.filter, event));
+            let values = passing.map(|event| query::cells(event, field));
+            let values: Vec<Vec<Cell>> = values.filter(|cells| !cells.is_empty()).collect();
+            assert_eq!(facet.events, values.len() as u64, "{text} {field}");
+            if query::is_text(field) {
+                assert_eq!((facet.distinct, facet.values.len()), (None, 0), "{text} {field}");
+                continue;
+            }
+            let mut counts = std::collections::BTreeMap::new();
+            values.into_iter().flatten().for_each(|cell| *counts.entry(cell).or_default() += 1);
+            assert_eq!(facet.distinct, Some(counts.len() as u64), "{text} {field}");
+            let found: std::collections::BTreeMap<Cell, u64> =
+                facet.values.into_iter().map(|counted| (counted.value, counted.count)).collect();
+            assert_eq!(found, counts, "{text} {field}");
         }
     }
 }
@@ -318,6 +351,14 @@ fn a_cluster_finds_what_the_plain_evaluator_finds() {
     for pipes in PIPES {
         checked.check(&format!("* {pipes}"), TimeRange::ALL);
     }
+    // Counted there, and here.
+    checked.check_facets("process.pid:4624");
+    checked.check_facets("event.original:*ogon*");
+    let fields = Search::fields(&cluster).unwrap();
+    let types = |name: &str| fields.iter().find(|f| f.name == name).map(|f| f.types.clone());
+    assert_eq!(types("user.name"), Some(vec!["keyword"]));
+    assert_eq!(types("process.pid"), Some(vec!["long"]));
+    assert!(types("process").is_none() && types("watchpost_words").is_none());
     let cases =
         ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() };
     let pipes = prop::option::of(prop::sample::select(PIPES.to_vec()));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use event::{Event, Timestamp};
-use query::{Cell, Filter, Query, Table, TimeRange};
+use query::{Cell, Exceeded, Filter, Query, Table, TimeRange};
 
 use crate::error::IndexError;
 use crate::index::FieldInfo;
@@ -22,7 +22,7 @@ pub trait Search: Send + Sync {
     /// Every field that some event or alert has, sorted by name.
     ///
     /// # Errors
-    /// When it cannot be told.
+    /// When a cluster does not answer.
     fn fields(&self) -> Result<Vec<FieldInfo>, IndexError>;
 }
 
@@ -49,6 +49,8 @@ pub struct Limits {
     pub documents: usize,
     /// The most groups of a statistic.
     pub groups: usize,
+    /// The most events that a sequence is looked for among; each takes about 200 bytes.
+    pub sequence_events: usize,
     /// The longest time.
     pub time: Duration,
     /// The most threads.
@@ -62,6 +64,7 @@ impl Default for Limits {
             rows: 10_000,
             documents: 100_000,
             groups: 500_000,
+            sequence_events: 500_000,
             time: Duration::from_secs(30),
             threads: std::thread::available_parallelism().map_or(2, |n| n.get()).min(8),
         }
@@ -83,7 +86,7 @@ pub struct SearchRequest<'q> {
     pub limits: Limits,
     /// About how many buckets a histogram of all matching events shall have; none if `None`.
     pub histogram: Option<usize>,
-    /// Fields whose most frequent values are wanted.
+    /// Fields whose numbers and most frequent values are wanted.
     pub facets: &'q [&'q str],
     /// How many values of each.
     pub facet_values: usize,
@@ -148,6 +151,14 @@ pub enum Partial {
     /// A pipe needs whole events, and there were more than are read.
     #[error("this pipe reads whole events, and only the newest {0} were read")]
     Documents(usize),
+    /// More events passed a step of a sequence than are followed.
+    #[error(
+        "more than {0} events pass a step of the sequence, and the oldest were left out; narrow the time range or the steps"
+    )]
+    SequenceEvents(usize),
+    /// A pipe ran into a bound of its own.
+    #[error("{0}")]
+    Pipes(Exceeded),
     /// A cluster did not answer, or not as it should.
     #[error("the cluster: {0}")]
     Cluster(String),
@@ -212,6 +223,22 @@ impl Histogram {
     }
 }
 
+/// What the events found have of a field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facet {
+    /// The field.
+    pub field: String,
+    /// How many of the events have it.
+    pub events: u64,
+    /// How many different values they have; `None` for fields of text and others without a column,
+    /// whose values are not counted.
+    pub distinct: Option<u64>,
+    /// Whether all values were counted; else there were more than [`Limits::groups`].
+    pub whole: bool,
+    /// The most frequent values.
+    pub values: Vec<FacetValue>,
+}
+
 /// A value of a field, and how many events have it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FacetValue {
@@ -234,8 +261,8 @@ pub struct Results {
     pub partial: Vec<Partial>,
     /// If it was asked for and anything was found.
     pub histogram: Option<Histogram>,
-    /// For each field that was asked for, its most frequent values.
-    pub facets: Vec<(String, Vec<FacetValue>)>,
+    /// What was found of each field that was asked for.
+    pub facets: Vec<Facet>,
 }
 
 /// The smallest length of time that people count in and that is at least this long.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use event::Timestamp;
-use query::{Aggregate, Filter, Function, Groups, Pipe, Stats};
+use query::{Filter, Groups, Pipe, Stats};
 use tantivy::schema::IndexRecordOption;
 use tantivy::{DocSet, TERMINATED, Term};
 
@@ -21,6 +21,7 @@ use crate::metrics;
 use crate::partition::{Kind, Partition};
 use crate::request::{Histogram, Hit, Kinds, Limits, Partial, Results, Search, SearchRequest};
 use crate::segment::{Segment, Stop};
+use crate::sequence::{self, Steps};
 
 /// Times of documents that are read from their column at once.
 const BLOCK: usize = 1024;
@@ -147,7 +148,7 @@ impl Search for Searcher {
     }
 
     fn fields(&self) -> Result<Vec<FieldInfo>, IndexError> {
-        Ok(Index { inner: Arc::clone(&self.inner) }.fields())
+        Ok(Index { inner: self.inner.clone() }.fields())
     }
 }
 
@@ -191,14 +192,24 @@ pub(crate) struct Plan<'r> {
     pub(crate) filter: Filter,
     /// A statistic that columns alone can give.
     pub(crate) grouped: Option<(&'r Pipe, Stats)>,
+    /// A sequence that columns alone can give, and for how many events there is room.
+    pub(crate) sequence: Option<(&'r query::Sequence, AtomicUsize)>,
     /// The pipes after that, or all of them.
     pub(crate) pipes: &'r [Pipe],
     /// How many of the newest events are read whole.
     pub(crate) wanted: usize,
     /// Whether pipes need every event, so that `wanted` may be too few.
     pub(crate) needs_all: bool,
-    pub(crate) facets: Vec<(Pipe, Stats)>,
+    pub(crate) facets: Vec<FacetPlan>,
     pub(crate) deadline: Instant,
+}
+
+/// How the numbers of a field are had.
+pub(crate) struct FacetPlan {
+    has: Filter,
+    pub(crate) pipe: Pipe,
+    /// How its values are counted, if columns can tell.
+    pub(crate) grouping: Option<Stats>,
 }
 
 impl<'r> Plan<'r> {
@@ -212,35 +223,39 @@ impl<'r> Plan<'r> {
             filters.push(filter.clone());
             pipes = rest;
         }
+        if let Some(Pipe::Sequence(sequence)) = pipes.first() {
+            filters.push(sequence.candidates());
+        }
+        let mut sequence = None;
+        if let Some((Pipe::Sequence(wanted), rest)) = pipes.split_first()
+            && sequence::is_columnar(wanted)
+        {
+            sequence = Some((wanted, AtomicUsize::new(limits.sequence_events)));
+            pipes = rest;
+        }
         let mut grouped = None;
-        if let Some((pipe, rest)) = pipes.split_first()
+        if sequence.is_none()
+            && let Some((pipe, rest)) = pipes.split_first()
             && let Some(stats) = pipe.grouping().filter(group::is_columnar)
         {
             grouped = Some((pipe, stats));
             pipes = rest;
         }
         let (wanted, needs_all) = wanted(pipes, limits);
-        let facets = request
-            .facets
-            .iter()
-            .map(|field| {
-                let pipe = Pipe::Top {
-                    count: request.facet_values,
-                    field: (*field).to_owned(),
-                    rare: false,
-                };
-                let count =
-                    Aggregate { function: Function::Count, field: None, name: "count".into() };
-                (pipe, Stats { aggregates: vec![count], by: vec![(*field).to_owned()] })
-            })
-            .filter(|(_, stats)| group::is_columnar(stats))
-            .collect();
+        let facets = request.facets.iter().map(|field| {
+            let (fields, by) = (vec![(*field).to_owned()], Vec::new());
+            let pipe = Pipe::Top { count: request.facet_values, fields, by, rare: false };
+            let grouping = pipe.grouping().filter(group::is_columnar);
+            FacetPlan { has: Filter::exists(field), pipe, grouping }
+        });
+        let facets = facets.collect();
         Plan {
             request,
             filter: Filter::and(filters),
-            wanted: if grouped.is_some() { 0 } else { wanted },
+            wanted: if grouped.is_some() || sequence.is_some() { 0 } else { wanted },
             needs_all,
             grouped,
+            sequence,
             pipes,
             facets,
             deadline: started + limits.time,
@@ -290,7 +305,9 @@ pub(crate) struct Found {
     pub(crate) newest: Vec<(i64, u32)>,
     pub(crate) histogram: Option<Vec<u64>>,
     pub(crate) groups: Option<Groups>,
-    pub(crate) facets: Vec<Groups>,
+    pub(crate) steps: Steps,
+    /// For each facet, how many events have the field, and its values.
+    pub(crate) facets: Vec<(u64, Option<Groups>)>,
     /// Its time was up; the rest is what was found until then.
     pub(crate) timed_out: bool,
 }
@@ -341,6 +358,7 @@ fn segment_answer(
         newest: Vec::new(),
         histogram: None,
         groups: None,
+        steps: Steps::default(),
         facets: Vec::new(),
         timed_out: false,
     };
@@ -375,8 +393,16 @@ fn fill(
     if let Some((pipe, stats)) = &plan.grouped {
         found.groups = Some(group::count(segment, &bits, pipe, stats, groups_max)?);
     }
-    for (pipe, stats) in &plan.facets {
-        found.facets.push(group::count(segment, &bits, pipe, stats, groups_max)?);
+    if let Some((wanted, room)) = &plan.sequence {
+        found.steps = sequence::steps(segment, &bits, wanted, room)?;
+    }
+    for FacetPlan { has, pipe, grouping } in &plan.facets {
+        let events = u64::from(passing(segment, has, &bits)?.count());
+        let groups = match grouping {
+            Some(stats) => Some(group::count(segment, &bits, pipe, stats, groups_max)?),
+            None => None,
+        };
+        found.facets.push((events, groups));
     }
     Ok(())
 }

@@ -1,6 +1,4 @@
-//! `/api/v1/status` and `/api/v1/fields`: what there is, and how it goes.
-
-use std::sync::Arc;
+//! `/api/v1/status` and `/api/v1/files`: what there is, and how it goes.
 
 use axum::Json;
 use axum::extract::State;
@@ -10,7 +8,7 @@ use sigma::Severity;
 
 use super::ApiError;
 use crate::files::FileList;
-use crate::search::{SearchError, blocking};
+use crate::search::blocking;
 use crate::server::Context;
 
 /// The stages and what they read. A stage's name is its consumer group, except that on a cluster
@@ -64,17 +62,6 @@ struct RuleCounts {
     rules: usize,
     correlations: usize,
     refused: usize,
-}
-
-#[derive(Serialize)]
-pub(crate) struct FieldList {
-    fields: Vec<Field>,
-}
-
-#[derive(Serialize)]
-struct Field {
-    name: String,
-    types: Vec<String>,
 }
 
 /// The followed files of this process.
@@ -137,16 +124,4 @@ fn bus_status(bus: &dyn Bus, index_group: &str) -> Result<(Vec<Lag>, Vec<TopicSt
         });
     }
     Ok((lags, all))
-}
-
-/// Every field.
-pub(crate) async fn fields(State(context): State<Context>) -> Result<Json<FieldList>, ApiError> {
-    let search = Arc::clone(&context.app.search);
-    let fields =
-        context.searches.run(move || search.fields()).await?.map_err(SearchError::Index)?;
-    let fields = fields.into_iter().map(|field| Field {
-        name: field.name,
-        types: field.types.into_iter().map(str::to_owned).collect(),
-    });
-    Ok(Json(FieldList { fields: fields.collect() }))
 }
