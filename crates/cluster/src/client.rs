@@ -1,5 +1,6 @@
 //! Calls to the cluster: JSON over HTTP, bounded in time and size.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -84,23 +85,17 @@ impl Client {
         } else {
             None
         };
-        let mut tls = TlsConfig::builder();
-        if !settings.ca.as_os_str().is_empty() {
-            let pem = file("ca", &settings.ca)?;
-            let certificates: Result<Vec<Certificate<'static>>, ureq::Error> =
-                ureq::tls::parse_pem(pem.as_bytes())
-                    .filter_map(|item| match item {
-                        Ok(ureq::tls::PemItem::Certificate(certificate)) => Some(Ok(certificate)),
-                        Ok(_) => None,
-                        Err(error) => Some(Err(error)),
-                    })
-                    .collect();
-            let certificates = certificates.map_err(|error| wrong("ca", error.to_string()))?;
-            if certificates.is_empty() {
-                return Err(wrong("ca", "has no certificate".to_owned()));
-            }
-            tls = tls.root_certs(RootCerts::new_with_certs(&certificates));
-        }
+        let trusted = match settings.ca.as_os_str().is_empty() {
+            true => tls::system_certificates(),
+            false => tls::certificates_of(&settings.ca).map_err(|problem| wrong("ca", problem))?,
+        };
+        let trusted: Vec<Certificate<'_>> =
+            trusted.iter().map(|certificate| Certificate::from_der(certificate)).collect();
+        let trusted: Vec<Certificate<'static>> =
+            trusted.iter().map(Certificate::to_owned).collect();
+        let tls = TlsConfig::builder()
+            .root_certs(RootCerts::new_with_certs(&trusted))
+            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()));
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_connect(Some(CONNECT_MAX))

@@ -19,7 +19,7 @@ pub struct Settings {
     pub password_file: PathBuf,
     /// The file with an API key, as the cluster encoded it; instead of user and password.
     pub api_key_file: PathBuf,
-    /// Certificates that sign the cluster's, in PEM; the web's usual ones if empty.
+    /// Certificates that sign the cluster's, in PEM; the system's if empty.
     pub ca: PathBuf,
 }
 

@@ -391,7 +391,7 @@ pub(crate) struct SearchSettings {
     pub(crate) password_file: PathBuf,
     /// The file with an API key, instead of user and password.
     pub(crate) api_key_file: PathBuf,
-    /// Certificates that sign the cluster's, in PEM; the web's usual ones if empty.
+    /// Certificates that sign the cluster's, in PEM; the system's if empty.
     pub(crate) ca: PathBuf,
 }
 
