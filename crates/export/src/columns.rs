@@ -11,6 +11,8 @@ use crate::{FIELDS_DEFAULT, Format};
 /// One column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Column {
+    /// Whose values of an event it has; of a table, the column.
+    pub(crate) field: String,
     pub(crate) name: String,
     pub(crate) kind: ColumnKind,
 }
@@ -39,17 +41,18 @@ impl Columns {
         self.0.iter().map(|column| column.name.as_str())
     }
 
-    /// These fields, or else whole events in NDJSON and the usual fields elsewhere.
-    pub(crate) fn of_events(fields: &[String], format: Format, index: &Index) -> Columns {
-        let names: Vec<String> = match (fields, format) {
+    /// These, or else whole events in NDJSON and the usual fields elsewhere.
+    pub(crate) fn of_events(wanted: &[query::Column], format: Format, index: &Index) -> Columns {
+        let same = |field: &str| query::Column { field: field.to_owned(), name: field.to_owned() };
+        let wanted = match (wanted, format) {
             ([], Format::Ndjson) => return Columns(Vec::new()),
-            ([], _) => FIELDS_DEFAULT.map(str::to_owned).to_vec(),
-            (fields, _) => fields.to_vec(),
+            ([], _) => FIELDS_DEFAULT.map(same).to_vec(),
+            (wanted, _) => wanted.to_vec(),
         };
         let known = index.fields();
-        let columns = names.into_iter().map(|name| {
+        let columns = wanted.into_iter().map(|query::Column { field, name }| {
             let types = known
-                .binary_search_by(|field| field.name.as_str().cmp(&name))
+                .binary_search_by(|known| known.name.as_str().cmp(&field))
                 .ok()
                 .and_then(|at| known.get(at))
                 .map(|field| field.types.as_slice());
@@ -60,7 +63,7 @@ impl Columns {
                 Some(["date"]) => ColumnKind::Time,
                 _ => ColumnKind::Text,
             };
-            Column { name, kind }
+            Column { field, name, kind }
         });
         Columns(columns.collect())
     }
@@ -89,7 +92,11 @@ impl Columns {
             }
             kind.unwrap_or(ColumnKind::Text)
         };
-        let columns = table.columns.iter().enumerate();
-        Columns(columns.map(|(n, name)| Column { name: name.clone(), kind: kind(n) }).collect())
+        let columns = table.columns.iter().enumerate().map(|(n, name)| Column {
+            field: name.clone(),
+            name: name.clone(),
+            kind: kind(n),
+        });
+        Columns(columns.collect())
     }
 }

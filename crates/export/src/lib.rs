@@ -165,7 +165,7 @@ struct Pages {
     /// What `head` asks for.
     head: Option<usize>,
     /// What `fields` names; whole events, or the usual columns, if it names none.
-    fields: Vec<String>,
+    fields: Vec<query::Column>,
     partitions: Vec<PartitionId>,
 }
 
@@ -260,7 +260,7 @@ impl Pages {
                 Pipe::Head(count) => {
                     head = Some(head.map_or(*count, |head: usize| head.min(*count)))
                 }
-                Pipe::Fields(names) if fields.is_empty() => fields.clone_from(names),
+                Pipe::Fields(columns) if fields.is_empty() => fields.clone_from(columns),
                 _ => return None,
             }
         }
@@ -337,9 +337,10 @@ fn partitions(index: &Index, kinds: Kinds) -> Vec<PartitionId> {
 /// The values of an event under columns.
 fn row(event: &Event, columns: &Columns) -> Vec<Cell> {
     columns
-        .names()
-        .map(|name| {
-            let mut cells = query::cells(event, name);
+        .0
+        .iter()
+        .map(|column| {
+            let mut cells = query::cells(event, &column.field);
             match cells.len() {
                 0 => Cell::Null,
                 1 => cells.remove(0),

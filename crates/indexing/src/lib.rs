@@ -64,6 +64,7 @@ mod scan;
 mod schema;
 mod search;
 mod segment;
+mod sequence;
 mod stage;
 mod values;
 mod writer;
@@ -77,7 +78,8 @@ pub use explore::{ExploreRequest, Explored, Order, SORT_KEYS_MAX, TIE_BREAKER};
 pub use index::{FieldInfo, Index, Options, PartitionInfo, Problem};
 pub use partition::{Kind, PartitionId};
 pub use request::{
-    Answer, Cancel, FacetValue, Histogram, Hit, Kinds, Limits, Partial, Results, SearchRequest,
+    Answer, Cancel, Facet, FacetValue, Histogram, Hit, Kinds, Limits, Partial, Results, Search,
+    SearchRequest,
 };
 pub use scan::Scan;
 pub use search::Searcher;

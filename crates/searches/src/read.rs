@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use event::Level;
-use query::{Query, Rows, parse_duration};
+use query::{Query, parse_duration};
 use sigma::yaml::{self, Key, Kind, Node};
 use sigma::{Code, Diagnostic, Span, place, suggest};
 
@@ -154,7 +154,7 @@ impl Reader<'_> {
         let description = self.text(map, "description").unwrap_or_default();
         let tags = self.texts(map, "tags");
         let query = self.query(map);
-        let columns = query.as_ref().and_then(|(_, query)| columns(query));
+        let columns = query.as_ref().and_then(|(_, query)| query::columns(&query.pipes));
         let schedule = match (map.get("schedule"), map.get("alert")) {
             (None, None) => None,
             (None, Some(alert)) => {
@@ -208,7 +208,7 @@ impl Reader<'_> {
             Ok(query) => Some((text, query)),
             Err(error) => {
                 let at = error.column.saturating_sub(1);
-                let span = place(self.text, node.span, &text, at, 1);
+                let span = place(self.text, node.span, &text, at, error.length);
                 let help = error.help.unwrap_or_default();
                 self.error(Code::Query, span, error.message, &help);
                 None
@@ -400,15 +400,6 @@ impl Reader<'_> {
             fault = fault.with_help(help);
         }
         self.faults.push(fault);
-    }
-}
-
-/// The columns of the table that a query makes; `None` if it gives events. What pipes make of nothing
-/// has the same columns.
-fn columns(query: &Query) -> Option<Vec<String>> {
-    match query::run(&query.pipes, Vec::new()) {
-        Rows::Table(table) => Some(table.columns),
-        Rows::Events(_) => None,
     }
 }
 

@@ -162,6 +162,7 @@ impl Asking<'_> {
         let mut filters = vec![query.filter.clone()];
         filters.extend(query.pipes.iter().map_while(|pipe| match pipe {
             Pipe::Where(filter) => Some(filter.clone()),
+            Pipe::Sequence(sequence) => Some(sequence.candidates()),
             _ => None,
         }));
         filters.extend(group.iter().map(|(name, value)| Filter::term(name, value)));
@@ -242,7 +243,11 @@ fn told(named: &[(String, String)]) -> String {
 
 /// The fields of events that a query groups by.
 fn grouped_by(pipes: &[Pipe]) -> Vec<String> {
-    pipes.iter().find_map(Pipe::grouping).map(|stats| stats.by).unwrap_or_default()
+    let by = |pipe: &Pipe| match pipe {
+        Pipe::Sequence(sequence) => Some(sequence.by.clone()),
+        other => other.grouping().map(|stats| stats.by),
+    };
+    pipes.iter().find_map(by).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use indexing::Searcher;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts};
 use searches::{Due, Loaded, SavedSearch, Schedule, Standing, Window};
 
-use crate::config::SearchSettings;
+use crate::config::SavedSearchSettings;
 use crate::own_alert;
 
 /// How often it is looked whether a search is due.
@@ -95,7 +95,7 @@ struct Shared {
 }
 
 /// The built-in searches and those of the configuration.
-pub(crate) fn load(settings: &SearchSettings) -> Loaded {
+pub(crate) fn load(settings: &SavedSearchSettings) -> Loaded {
     let builtin = detections::searches()
         .map(|file| (format!("detections/{}", file.path), file.text))
         .filter(|_| settings.builtin);
@@ -103,7 +103,7 @@ pub(crate) fn load(settings: &SearchSettings) -> Loaded {
 }
 
 impl SavedSearches {
-    pub(crate) fn new(settings: &SearchSettings) -> SavedSearches {
+    pub(crate) fn new(settings: &SavedSearchSettings) -> SavedSearches {
         let saved = SavedSearches::default();
         saved.reload(settings);
         saved
@@ -125,7 +125,7 @@ impl SavedSearches {
 
     /// Reads the files again, and logs what is newly wrong with them. A file that has a fault after a
     /// change stays in use as it was.
-    fn reload(&self, settings: &SearchSettings) {
+    fn reload(&self, settings: &SavedSearchSettings) {
         let mut loaded = load(settings);
         let before = Arc::clone(&self.lock().loaded);
         for search in &before.searches {
@@ -147,38 +147,48 @@ impl SavedSearches {
     }
 }
 
-/// Runs them in a thread of its own.
-pub(crate) fn start(
-    saved: SavedSearches,
-    settings: SearchSettings,
-    bus: Arc<dyn Bus>,
-    searcher: Searcher,
-    index_group: String,
-    folder: &Path,
-    shutdown: Shutdown,
-) -> std::io::Result<std::thread::JoinHandle<()>> {
-    let file = folder.join(FILE);
-    std::thread::Builder::new().name("searches".to_owned()).spawn(move || {
-        let standings = read_standings(&file);
-        let mut scheduler =
-            Scheduler { saved, settings, bus, searcher, index_group, file, standings, shutdown };
-        scheduler.run();
-    })
+/// The index that this process fills.
+pub(crate) struct Indexed {
+    pub(crate) searcher: Searcher,
+    /// The consumer group that tells how far it is.
+    pub(crate) group: String,
 }
 
-struct Scheduler {
+/// Keeps saved searches as their files are, and runs the scheduled ones.
+pub(crate) struct Scheduler {
     saved: SavedSearches,
-    settings: SearchSettings,
+    settings: SavedSearchSettings,
     bus: Arc<dyn Bus>,
-    searcher: Searcher,
-    index_group: String,
+    /// Without it none runs: of a cluster, or another process's index, nobody here knows how far it is.
+    indexed: Option<Indexed>,
     file: PathBuf,
     standings: BTreeMap<String, Standing>,
     shutdown: Shutdown,
 }
 
 impl Scheduler {
+    pub(crate) fn new(
+        saved: SavedSearches,
+        settings: SavedSearchSettings,
+        bus: Arc<dyn Bus>,
+        indexed: Option<Indexed>,
+        folder: &Path,
+        shutdown: Shutdown,
+    ) -> Scheduler {
+        let file = folder.join(FILE);
+        let standings = read_standings(&file);
+        Scheduler { saved, settings, bus, indexed, file, standings, shutdown }
+    }
+
+    /// In a thread of its own.
+    pub(crate) fn start(mut self) -> std::io::Result<std::thread::JoinHandle<()>> {
+        std::thread::Builder::new().name("searches".to_owned()).spawn(move || self.run())
+    }
+
     fn run(&mut self) {
+        let Some(Indexed { searcher, group }) = self.indexed.take() else {
+            return self.only_reload();
+        };
         let mut loaded_at = Instant::now();
         while self.shutdown.sleep(LOOK_EVERY) {
             if loaded_at.elapsed() >= RELOAD_EVERY {
@@ -201,7 +211,7 @@ impl Scheduler {
             if due.is_empty() {
                 continue;
             }
-            match self.everything_is_indexed() {
+            match self.everything_is_indexed(&group) {
                 Ok(true) => {}
                 Ok(false) => continue,
                 Err(error) => {
@@ -210,7 +220,7 @@ impl Scheduler {
                 }
             }
             for (search, schedule, due) in due {
-                self.run_search(search, schedule, due);
+                self.run_search(&searcher, search, schedule, due);
             }
             // What is no more in any file is forgotten.
             self.standings.retain(|id, _| loaded.find(id).is_some_and(|s| s.schedule.is_some()));
@@ -219,12 +229,24 @@ impl Scheduler {
         self.save();
     }
 
+    /// For a process that others ask for its saved searches, and that runs none.
+    fn only_reload(&self) {
+        let loaded = Arc::clone(&self.saved.lock().loaded);
+        let searches = loaded.searches.iter().filter(|search| search.schedule.is_some()).count();
+        if searches > 0 {
+            tracing::warn!(searches, "scheduled searches run beside an index, and here is none");
+        }
+        while self.shutdown.sleep(RELOAD_EVERY) {
+            self.saved.reload(&self.settings);
+        }
+    }
+
     /// Waits until what is on the bus now is searchable; `false` if that takes too long.
-    fn everything_is_indexed(&self) -> Result<bool, BusError> {
+    fn everything_is_indexed(&self, group: &str) -> Result<bool, BusError> {
         if !self.wait("normalize", Topic::Raw)? || !self.shutdown.sleep(HELD_MAX) {
             return Ok(false);
         }
-        self.wait(&self.index_group, Topic::Events)
+        self.wait(group, Topic::Events)
     }
 
     fn wait(&self, group: &str, topic: Topic) -> Result<bool, BusError> {
@@ -252,7 +274,13 @@ impl Scheduler {
         }
     }
 
-    fn run_search(&mut self, search: &SavedSearch, schedule: &Schedule, due: Due) {
+    fn run_search(
+        &mut self,
+        searcher: &Searcher,
+        search: &SavedSearch,
+        schedule: &Schedule,
+        due: Due,
+    ) {
         if due.skipped > 0 {
             SKIPPED.inc_by(due.skipped);
             let windows = due.skipped;
@@ -262,7 +290,7 @@ impl Scheduler {
             if self.shutdown.is_triggered() {
                 return;
             }
-            if let Err(error) = self.run_window(search, schedule, window) {
+            if let Err(error) = self.run_window(searcher, search, schedule, window) {
                 // Its place stays, so it is run again.
                 RUNS.with_label_values(&["failed"]).inc();
                 tracing::error!(%error, search = search.id, "the alerts of a search were not stored");
@@ -275,6 +303,7 @@ impl Scheduler {
 
     fn run_window(
         &mut self,
+        searcher: &Searcher,
         search: &SavedSearch,
         schedule: &Schedule,
         window: Window,
@@ -282,7 +311,7 @@ impl Scheduler {
         let began = Instant::now();
         let Some(standing) = self.standings.get_mut(&search.id) else { return Ok(()) };
         let now = Timestamp::now();
-        let outcome = searches::run(search, schedule, &self.searcher, window, now);
+        let outcome = searches::run(search, schedule, searcher, window, now);
         SECONDS.observe(began.elapsed().as_secs_f64());
         let mut after = standing.clone();
         let mut raised = 0;

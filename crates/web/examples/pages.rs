@@ -103,6 +103,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let state = web::AppState {
         tails: web::Tails::new(bus.clone(), "indexing"),
         index_group: "indexing".to_owned(),
+        search: Arc::new(index.searcher()),
+        is_indexed: true,
         index,
         rules: Rules::new(rules),
         token: web::Token::new("example"),

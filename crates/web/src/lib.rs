@@ -44,8 +44,13 @@ pub use tail::Tails;
 /// What the pages and the API show.
 #[derive(Clone)]
 pub struct AppState {
-    /// Events and alerts.
+    /// Events and alerts, as far as this machine has them.
     pub index: indexing::Index,
+    /// What answers searches: the index, or a cluster.
+    pub search: Arc<dyn indexing::Search>,
+    /// Whether it is the index. What only the index can answer (`/es`, exports) is not offered
+    /// otherwise.
+    pub is_indexed: bool,
     /// The consumer group that feeds the index.
     pub index_group: String,
     /// The rules in force.

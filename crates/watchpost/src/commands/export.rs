@@ -36,7 +36,7 @@ pub(crate) fn run(args: &SearchArgs, query: Query, output: &Path) -> Outcome {
         }
     };
     if output == Path::new("-") {
-        let mut out = std::io::stdout().lock();
+        let mut out = BufWriter::new(std::io::stdout());
         write(args, query, format, &mut out)?;
         out.flush()?;
         return Ok(ExitCode::SUCCESS);

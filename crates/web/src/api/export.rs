@@ -46,6 +46,10 @@ pub(crate) async fn export(
     params: Params<ExportParams>,
 ) -> Result<Response, ApiError> {
     let Query(params) = params?;
+    if !context.app.is_indexed {
+        let text = "this server searches in a cluster, and exports come from its own index only; ask the cluster, or page through /api/v1/search";
+        return Err(ApiError::new(StatusCode::NOT_IMPLEMENTED, text));
+    }
     let cancel = Cancel::default();
     let format: Format = params.format.parse()?;
     let request = Request {

@@ -89,6 +89,8 @@ fn call(route: &Route) -> Value {
             Some(Bound::Exports) => {
                 let part = problem("It would not be whole; `error` says why.");
                 responses.insert("422".into(), part);
+                let none = problem("This server searches in a cluster, which has no exports.");
+                responses.insert("501".into(), none);
                 Some("Too many exports are running")
             }
             Some(Bound::Rejected) => {
@@ -229,6 +231,8 @@ fn schemas() -> Value {
             ("error", text()),
             ("help?", text_or_null()),
             ("column?", count()),
+            ("length?", count()),
+            ("suggestion?", text_or_null()),
             ("rendering?", text()),
         ]),
         "Event": {
@@ -244,6 +248,12 @@ fn schemas() -> Value {
             ("total", count()),
             ("took_ms", took.clone()),
             ("partial", partial.clone()),
+            ("hints?", list(object(&[
+                ("message", text()),
+                ("column", count()),
+                ("length", count()),
+                ("suggestion", text_or_null()),
+            ]))),
             ("hits?", list(reference("Event"))),
             ("table?", reference("Table")),
             ("histogram?", object(&[
@@ -332,7 +342,28 @@ fn schemas() -> Value {
             ("failed", text_or_null()),
         ]),
         "FieldList": object(&[
-            ("fields", list(object(&[("name", text()), ("types", list(text()))]))),
+            ("fields", list(object(&[
+                ("name", text()),
+                ("types", list(text())),
+                ("events?", count()),
+                ("distinct?", count()),
+                ("values?", list(object(&[("value", any()), ("count", count())]))),
+            ]))),
+            ("partial", partial.clone()),
+        ]),
+        "SuggestAnswer": object(&[
+            ("from", count()),
+            ("to", count()),
+            ("suggestions", list(object(&[
+                ("text", text()),
+                ("kind", json!({
+                    "type": "string",
+                    "enum": ["field", "value", "operator", "keyword", "pipe", "function", "duration"],
+                })),
+                ("about", text()),
+                ("count?", count()),
+            ]))),
+            ("partial", partial.clone()),
         ]),
         "Content": json!({
             "description": "Bytes: `text` when they are UTF-8, else `hex`.",

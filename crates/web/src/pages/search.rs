@@ -48,7 +48,7 @@ struct Search {
     more: Option<String>,
     /// Where the events of this query can be followed as they come; nowhere if pipes make more of them.
     tail: Option<String>,
-    /// Where all that it finds can be had: the format and the address.
+    /// Where all that it finds can be had: the format and the address. A cluster has none.
     exports: Vec<Link>,
 }
 
@@ -87,7 +87,7 @@ pub(super) async fn page(State(context): State<Context>, Query(params): Query<Pa
         Err(error) => return wrong(&params, &error),
     };
     match context.searches.ask(ask).await {
-        Ok(found) => render(&Search::new(&place, found)),
+        Ok(found) => render(&Search::new(&place, found, context.app.is_indexed)),
         Err(error) => failed(&error),
     }
 }
@@ -110,7 +110,7 @@ fn wrong(params: &Params, error: &SearchError) -> Response {
 }
 
 impl Search {
-    fn new(place: &Place<'_>, found: Found) -> Search {
+    fn new(place: &Place<'_>, found: Found, is_indexed: bool) -> Search {
         let results = found.results;
         let events = plural(results.total, "event", "events");
         let took = results.took.as_millis();
@@ -135,9 +135,9 @@ impl Search {
         };
         Search {
             tail,
-            exports: EXPORTS.map(export).into(),
+            exports: if is_indexed { EXPORTS.map(export).into() } else { Vec::new() },
             form: Form::new(PATH, PLACEHOLDER, place.params, None),
-            notes: found.notes,
+            notes: super::listing::notes(found.notes, &found.hints),
             chart: place.chart(results.histogram.as_ref()),
             facets: place.facets(&results.facets),
             summary,
@@ -192,9 +192,15 @@ fn group_fields(pipes: &[Pipe]) -> Vec<&str> {
             Pipe::Stats(stats) | Pipe::Timechart { stats, .. } => {
                 return stats.by.iter().map(String::as_str).collect();
             }
-            Pipe::Top { field, .. } => return vec![field],
-            Pipe::Fields(fields) => return fields.iter().map(String::as_str).collect(),
-            Pipe::Head(_) | Pipe::Sort(_) | Pipe::Where(_) | Pipe::Dedup(_) => {}
+            Pipe::Top { fields, by, .. } => {
+                return by.iter().chain(fields).map(String::as_str).collect();
+            }
+            Pipe::Fields(columns) => {
+                let same = columns.iter().filter(|column| column.field == column.name);
+                return same.map(|column| column.name.as_str()).collect();
+            }
+            Pipe::Sequence(sequence) => return sequence.by.iter().map(String::as_str).collect(),
+            Pipe::Head(_) | Pipe::Sort(_) | Pipe::Where(_) | Pipe::Dedup { .. } => {}
         }
     }
     Vec::new()
