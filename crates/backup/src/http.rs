@@ -13,7 +13,7 @@ use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse,
     HttpResponseBody, HttpService,
 };
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 /// How long one request may take: a piece over a line of 1 Mbit/s.
 const TIME_MAX: Duration = Duration::from_secs(180);
@@ -23,10 +23,6 @@ const CONNECT_MAX: Duration = Duration::from_secs(20);
 
 /// The largest answer that is read: the manifest of some hundred thousand files.
 const ANSWER_BYTES_MAX: u64 = 4 * crate::PIECE_BYTES as u64;
-
-/// Where systems keep the certificates that they trust, if `SSL_CERT_FILE` names no other file.
-const SYSTEM_CERTIFICATES: [&str; 3] =
-    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 
 /// Makes the client.
 #[derive(Debug)]
@@ -53,21 +49,10 @@ impl HttpConnector for Ureq {
     }
 }
 
-/// The certificates that sign those of stores; none if the system has none, and then no store with
-/// TLS is trusted.
+/// The certificates that sign those of stores.
 fn certificates() -> Vec<Certificate<'static>> {
-    let named = std::env::var("SSL_CERT_FILE").ok();
-    let pem = match named {
-        Some(named) => std::fs::read(named).ok(),
-        None => SYSTEM_CERTIFICATES.iter().find_map(|path| std::fs::read(path).ok()),
-    };
-    let pem = pem.unwrap_or_default();
-    ureq::tls::parse_pem(&pem)
-        .filter_map(|item| match item {
-            Ok(PemItem::Certificate(certificate)) => Some(certificate),
-            _ => None,
-        })
-        .collect()
+    let trusted = tls::system_certificates();
+    trusted.iter().map(|certificate| Certificate::from_der(certificate).to_owned()).collect()
 }
 
 #[async_trait]

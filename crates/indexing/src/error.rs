@@ -36,6 +36,9 @@ pub enum IndexError {
     /// Something is to be written to an index that was opened for reading.
     #[error("the index in {} was opened for reading only", .0.display())]
     ReadOnly(PathBuf),
+    /// A cluster that stands for the index.
+    #[error("the cluster: {0}")]
+    Cluster(String),
     /// The folder has no index.
     #[error("there is no index in {}; has `watchpost run` or `watchpost import` used this data folder?", .0.display())]
     Missing(PathBuf),

@@ -65,6 +65,7 @@ mod schema;
 mod search;
 mod segment;
 mod snapshot;
+mod sequence;
 mod stage;
 mod values;
 mod writer;
@@ -79,7 +80,8 @@ pub use explore::{ExploreRequest, Explored, Order, SORT_KEYS_MAX, TIE_BREAKER};
 pub use index::{FieldInfo, Index, Options, PartitionInfo, Problem};
 pub use partition::{Kind, PartitionId};
 pub use request::{
-    Answer, FacetValue, Histogram, Hit, Kinds, Limits, Partial, Results, SearchRequest,
+    Answer, Facet, FacetValue, Histogram, Hit, Kinds, Limits, Partial, Results, Search,
+    SearchRequest,
 };
 pub use scan::Scan;
 pub use search::Searcher;
