@@ -4,11 +4,7 @@
 //!
 //! `WATCHPOST_TEST_KILLS` says how often the drills of kills kill.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test fails by panicking, and tells"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 
