@@ -495,7 +495,7 @@ impl S3 {
     /// Makes a bucket, or an object.
     fn put(&self, path: &str, content: &[u8]) -> bool {
         // Whoever it is, this server believes it.
-        let signed = "AWS4-HMAC-SHA256 Credential=who/20260101/eu-central-1/s3/aws4_request, SignedHeaders=host, Signature=0";
+        let signed = "AWS4-HMAC-SHA256 Credential=who/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
         let request = ureq::put(format!("http://127.0.0.1:{}/{path}", self.port));
         request.header("authorization", signed).send(content).is_ok()
     }
@@ -505,7 +505,7 @@ impl S3 {
         let environment = [
             ("AWS_ACCESS_KEY_ID", "who"),
             ("AWS_SECRET_ACCESS_KEY", "a-secret-that-is-never-told"),
-            ("AWS_REGION", "eu-central-1"),
+            ("AWS_REGION", "us-east-1"),
             ("AWS_ENDPOINT", &endpoint),
             ("AWS_ALLOW_HTTP", "true"),
             ("WATCHPOST_LOG", "debug"),
