@@ -65,6 +65,7 @@ mod schema;
 mod search;
 mod segment;
 mod sequence;
+mod snapshot;
 mod stage;
 mod values;
 mod writer;
@@ -73,6 +74,7 @@ pub use aggregate::{
     Aggregation, AggregationKind, Bucket, BucketOrder, CalendarUnit, DateStep, FoundHit, Measure,
     Numbers, OrderBy, Outcome, as_number, step_of,
 };
+pub use checkpoint::FILE as CHECKPOINT_FILE;
 pub use error::IndexError;
 pub use explore::{ExploreRequest, Explored, Order, SORT_KEYS_MAX, TIE_BREAKER};
 pub use index::{FieldInfo, Index, Options, PartitionInfo, Problem};
@@ -83,5 +85,6 @@ pub use request::{
 };
 pub use scan::Scan;
 pub use search::Searcher;
+pub use snapshot::{PartitionSnapshot, Snapshot};
 pub use stage::IndexStage;
 pub use writer::{Document, IndexWriter, Position};

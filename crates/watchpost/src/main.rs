@@ -16,6 +16,7 @@ mod engine;
 mod events;
 mod followed_files;
 mod hold_back;
+mod installation;
 mod kafka_input;
 mod ledger_watch;
 mod listeners;
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
         Command::Rejected(args) => commands::rejected::run(&args),
         Command::Sources(args) => commands::sources::run(&args),
         Command::Bus(args) => commands::bus::run(&args),
+        Command::Backup(args) => commands::backup::run(&args),
     };
     match done {
         Ok(code) => code,
@@ -100,6 +102,8 @@ fn leave_quietly_when_nobody_reads() {
 fn start_logging(args: &Args) {
     let default = match args.command {
         Command::Run(_) => "info",
+        // Who made, restored and removed backups is on record.
+        Command::Backup(_) => "warn,watchpost=info",
         // A bus that is only looked at warns of settings that are not meant for it.
         Command::Rejected(_) | Command::Sources(_) => "error",
         _ => "warn",

@@ -23,10 +23,10 @@ use tokio::sync::Semaphore;
 use crate::stream::Output;
 
 /// The most tails at a time; each parses all that passes.
-pub const TAILS_MAX: usize = 8;
+pub(crate) const TAILS_MAX: usize = 8;
 
 /// The most events that a tail shows in a second; nobody reads faster.
-pub const RATE_MAX: usize = 1_000;
+pub(crate) const RATE_MAX: usize = 1_000;
 
 /// What it is if nothing is said.
 pub(crate) const RATE_DEFAULT: usize = 100;
