@@ -36,7 +36,7 @@ impl<W: Write + Send> Writer<W> {
             Format::Ndjson => Out::Ndjson(BufWriter::new(out)),
             Format::Csv => {
                 let mut csv = csv::Writer::from_writer(out);
-                csv.write_record(columns.names().map(harmless)).map_err(std::io::Error::from)?;
+                csv.write_record(columns.names().map(header)).map_err(std::io::Error::from)?;
                 Out::Csv(Box::new(csv))
             }
             Format::Parquet => Out::Parquet(Box::new(ParquetFile::new(columns, out)?)),
@@ -112,6 +112,16 @@ impl<W: Write + Send> Writer<W> {
 fn csv_cell(cell: &Cell) -> String {
     let text = text(cell).unwrap_or_default();
     if matches!(cell, Cell::Text(_)) { harmless(&text) } else { text }
+}
+
+/// `@timestamp` stays as it is: a spreadsheet runs nothing that has no parenthesis, and programs look
+/// for the name.
+fn header(name: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.');
+    match name.strip_prefix('@') {
+        Some(rest) if rest.chars().all(is_plain) => name.to_owned(),
+        _ => harmless(name),
+    }
 }
 
 fn harmless(text: &str) -> String {

@@ -66,15 +66,40 @@ fn each_format_has_the_rows_newest_first() {
     let dir = tempfile::tempdir().unwrap();
     let index = indexed(dir.path(), few());
     let fields = "* | fields @timestamp, process.pid, host.ip, user.name, nothing";
-    insta::assert_snapshot!(text(&index, request("process.pid > 0", Format::Ndjson)), @"");
-    insta::assert_snapshot!(text(&index, request(fields, Format::Ndjson)), @"");
-    insta::assert_snapshot!(text(&index, request(fields, Format::Csv)), @"");
+    insta::assert_snapshot!(text(&index, request("process.pid > 0", Format::Ndjson)), @r#"
+    {"@timestamp":"2026-08-05T03:20:00.002Z","event":{"id":"e2","risk_score":1.0},"host":{"ip":"10.0.0.3"},"process":{"pid":2},"user":{"name":"a \"b\", c\nd"}}
+    {"@timestamp":"2026-08-05T03:20:00.001Z","event":{"id":"e1","risk_score":0.5},"host":{"ip":["10.0.0.1","10.0.0.2"]},"process":{"pid":1},"user":{"name":null}}
+    "#);
+    insta::assert_snapshot!(text(&index, request(fields, Format::Ndjson)), @r#"
+    {"@timestamp":"2026-08-05T03:20:00.002Z","host.ip":"10.0.0.3","process.pid":2,"user.name":"a \"b\", c\nd"}
+    {"@timestamp":"2026-08-05T03:20:00.001Z","host.ip":["10.0.0.1","10.0.0.2"],"process.pid":1}
+    {"@timestamp":"2026-08-05T03:20:00Z","host.ip":"10.0.0.3","process.pid":0}
+    "#);
+    insta::assert_snapshot!(text(&index, request(fields, Format::Csv)), @r#"
+    @timestamp,process.pid,host.ip,user.name,nothing
+    2026-08-05T03:20:00.002Z,2,10.0.0.3,"a ""b"", c
+    d",
+    2026-08-05T03:20:00.001Z,1,"[""10.0.0.1"",""10.0.0.2""]",,
+    2026-08-05T03:20:00Z,0,10.0.0.3,,
+    "#);
     let piped = "* | stats count, max(process.pid) by host.ip | sort host.ip";
-    insta::assert_snapshot!(text(&index, request(piped, Format::Csv)), @"");
+    insta::assert_snapshot!(text(&index, request(piped, Format::Csv)), @r#"
+    host.ip,count,max(process.pid)
+    10.0.0.1,1,1
+    10.0.0.2,1,1
+    10.0.0.3,2,2
+    "#);
     let newest = "* | where process.pid < 2 | head 1";
-    insta::assert_snapshot!(text(&index, request(newest, Format::Csv)), @"");
+    insta::assert_snapshot!(text(&index, request(newest, Format::Csv)), @r#"
+    @timestamp,event.id,event.dataset,event.action,host.name,user.name,source.ip,process.executable,message
+    2026-08-05T03:20:00.001Z,e1,,,,,,,
+    "#);
     let sorted = "* | sort process.pid | head 2";
-    insta::assert_snapshot!(text(&index, request(sorted, Format::Csv)), @"");
+    insta::assert_snapshot!(text(&index, request(sorted, Format::Csv)), @r#"
+    @timestamp,event.id,event.dataset,event.action,host.name,user.name,source.ip,process.executable,message
+    2026-08-05T03:20:00Z,e0,,,,,,,
+    2026-08-05T03:20:00.001Z,e1,,,,,,,
+    "#);
 }
 
 #[test]
@@ -94,7 +119,15 @@ fn no_text_in_csv_is_a_formula() {
         ),
     );
     let fields = "* | fields process.command_line, process.exit_code";
-    insta::assert_snapshot!(text(&index, request(fields, Format::Csv)), @"");
+    insta::assert_snapshot!(text(&index, request(fields, Format::Csv)), @r#"
+    process.command_line,process.exit_code
+    '=cmd|' /C calc'!A0,-1
+    '-e,-1
+    '+1,-1
+    '@SUM(1),-1
+    a=b,-1
+    '	x,-1
+    "#);
     let ndjson = text(&index, request(fields, Format::Ndjson));
     assert!(ndjson.contains(r#"{"process.command_line":"-e","process.exit_code":-1}"#), "{ndjson}");
 }
@@ -111,13 +144,24 @@ fn parquet_keeps_types() {
     let types: Vec<String> = (0..columns.num_columns())
         .map(|n| {
             let column = columns.column(n);
-            format!("{} {} {:?}", column.name(), column.physical_type(), column.converted_type())
+            format!("{} {} {:?}", column.name(), column.physical_type(), column.logical_type_ref())
         })
         .collect();
-    insta::assert_snapshot!(types.join("\n"), @"");
+    insta::assert_snapshot!(types.join("\n"), @r#"
+    @timestamp INT64 Some(Timestamp(TimestampType { is_adjusted_to_u_t_c: true, unit: NANOS }))
+    process.pid INT64 None
+    host.ip BYTE_ARRAY Some(String)
+    user.name BYTE_ARRAY Some(String)
+    event.risk_score DOUBLE None
+    "#);
     let rows: Vec<String> =
         reader.get_row_iter(None).unwrap().map(|row| row.unwrap().to_string()).collect();
-    insta::assert_snapshot!(rows.join("\n"), @"");
+    insta::assert_snapshot!(rows.join("\n"), @r#"
+    {@timestamp: 1785900000002000000, process.pid: 2, host.ip: "10.0.0.3", user.name: "a "b", c
+    d", event.risk_score: 1.0}
+    {@timestamp: 1785900000001000000, process.pid: 1, host.ip: "["10.0.0.1","10.0.0.2"]", user.name: null, event.risk_score: 0.5}
+    {@timestamp: 1785900000000000000, process.pid: 0, host.ip: "10.0.0.3", user.name: null, event.risk_score: 0E0}
+    "#);
     let path = dir.path().join("table.parquet");
     let table = written(&index, request("* | stats count by host.ip", Format::Parquet));
     std::fs::write(&path, table).unwrap();
@@ -184,8 +228,8 @@ fn what_cannot_be_exported_is_told_before_the_first_byte() {
         Ok(_) => panic!("it was exported"),
         Err(error) => error.to_string(),
     };
-    insta::assert_snapshot!(refused(request(&many, Format::Csv)), @"");
-    insta::assert_snapshot!("xml".parse::<Format>().unwrap_err().to_string(), @"");
+    insta::assert_snapshot!(refused(request(&many, Format::Csv)), @"at most 200 fields are exported");
+    insta::assert_snapshot!("xml".parse::<Format>().unwrap_err().to_string(), @"`xml` is no format; it is one of ndjson, csv, parquet");
     let partial = ExportError::TooMany { found: 7_000_000 };
-    insta::assert_snapshot!(partial.to_string(), @"");
+    insta::assert_snapshot!(partial.to_string(), @"7000000 events match, and an export has at most 1000000 rows; narrow the range of time or the filter, or ask for the newest with `| head 1000000`");
 }

@@ -449,17 +449,118 @@ alert:
 
     #[test]
     fn faults_have_a_place_and_a_way_out() {
-        assert_snapshot!(faults(&WHOLE.replace("over:", "ovr:").replace("level: high", "level: hihg")), @"");
-        assert_snapshot!(faults(&WHOLE.replace("| where", "| wehre")), @"");
-        assert_snapshot!(faults(&WHOLE.replace("over: 15m", "over: 1m").replace("suppress: 1h", "suppress: soon")), @"");
-        assert_snapshot!(faults(&WHOLE.replace("every: 5m", "every: 1s").replace("[source.ip]", "[source.pi]")), @"");
-        assert_snapshot!(faults(&WHOLE.replace("when: rows", "when: many")), @"");
-        assert_snapshot!(faults(&WHOLE.replace("when: rows", "when: count > 3")), @"");
-        assert_snapshot!(faults("title: x\nquery: '*'\nschedule: {every: 1m}\nalert: {level: low, when: count = 0, group: host.name}\n"), @"");
-        assert_snapshot!(faults("title: x\nquery: '*'\nschedule: {every: 1m}\nalert: {level: low, when: rows}\n"), @"");
-        assert_snapshot!(faults("title: x\nquery: '*'\nschedule: {every: 1m}\n"), @"");
-        assert_snapshot!(faults("query: '*'\nalert: {}\nid: a b\n"), @"");
-        assert_snapshot!(faults(""), @"");
+        assert_snapshot!(faults(&WHOLE.replace("over:", "ovr:").replace("level: high", "level: hihg")), @r#"
+        error[unknown-key]: a schedule has no key `ovr`
+          --> searches/x.yml:11:3
+           |
+        11 |   ovr: 15m
+           |   ^^^
+           = help: did you mean `over`?
+        error[unknown-value]: `hihg` is no level; it is one of informational, low, medium, high, critical
+          --> searches/x.yml:13:10
+           |
+        13 |   level: hihg
+           |          ^^^^
+        "#);
+        assert_snapshot!(faults(&WHOLE.replace("| where", "| wehre")), @r#"
+        error[query]: there is no pipe `wehre`
+         --> searches/x.yml:8:5
+          |
+        8 |   | wehre users >= 8
+          |     ^^^^^
+          = help: did you mean `where`?
+        "#);
+        assert_snapshot!(faults(&WHOLE.replace("over: 15m", "over: 1m").replace("suppress: 1h", "suppress: soon")), @r#"
+        error[value]: `over` is shorter than `every`, so some events would never be looked at
+          --> searches/x.yml:11:9
+           |
+        11 |   over: 1m
+           |         ^^
+           = help: leave `over` out, or make it longer
+        error[value]: `soon` is no length of time
+          --> searches/x.yml:16:13
+           |
+        16 |   suppress: soon
+           |             ^^^^
+           = help: use 5m, 1h or 1d
+        "#);
+        assert_snapshot!(faults(&WHOLE.replace("every: 5m", "every: 1s").replace("[source.ip]", "[source.pi]")), @r#"
+        error[value]: `every` is 10 s to 7 d
+          --> searches/x.yml:10:10
+           |
+        10 |   every: 1s
+           |          ^^
+        error[unknown-value]: the query's table has no column `source.pi`
+          --> searches/x.yml:15:10
+           |
+        15 |   group: [source.pi]
+           |          ^
+           = help: did you mean `source.ip`?
+        "#);
+        assert_snapshot!(faults(&WHOLE.replace("when: rows", "when: many")), @r#"
+        error[value]: `many` is nothing that an alert can wait for
+          --> searches/x.yml:14:9
+           |
+        14 |   when: many
+           |         ^^^^
+           = help: use `rows`, or compare: `count > 0`, `count >= 10`, `count = 0`
+        "#);
+        assert_snapshot!(faults(&WHOLE.replace("when: rows", "when: count > 3")), @r#"
+        error[value]: a count of rows has no groups
+          --> searches/x.yml:15:10
+           |
+        15 |   group: [source.ip]
+           |          ^
+           = help: use `when: rows` for an alert for each row
+        "#);
+        assert_snapshot!(faults("title: x\nquery: '*'\nschedule: {every: 1m}\nalert: {level: low, when: count = 0, group: host.name}\n"), @r#"
+        error[value]: a group without events is unknown, so it can't have few of them
+         --> searches/x.yml:4:27
+          |
+        4 | alert: {level: low, when: count = 0, group: host.name}
+          |                           ^^^^^^^^^
+          = help: compare with `>` or `>=`, or leave `group` out
+        "#);
+        assert_snapshot!(faults("title: x\nquery: '*'\nschedule: {every: 1m}\nalert: {level: low, when: rows}\n"), @r#"
+        error[value]: `when: rows` needs a query that makes a table
+         --> searches/x.yml:4:27
+          |
+        4 | alert: {level: low, when: rows}
+          |                           ^^^^
+          = help: let it count something: `| stats count by user.name | where count > 5`
+        "#);
+        assert_snapshot!(faults("title: x\nquery: '*'\nschedule: {every: 1m}\n"), @r#"
+        error[missing]: a search that is scheduled and raises nothing does nothing
+         --> searches/x.yml:3:11
+          |
+        3 | schedule: {every: 1m}
+          |           ^
+          = help: add `alert: {level: medium, when: count > 0}`
+        "#);
+        assert_snapshot!(faults("query: '*'\nalert: {}\nid: a b\n"), @r#"
+        error[missing]: `title` is missing
+         --> searches/x.yml:1:1
+          |
+        1 | query: '*'
+          | ^
+          = help: a search needs `title`
+        error[bad-id]: `a b` can't be an id
+         --> searches/x.yml:3:5
+          |
+        3 | id: a b
+          |     ^^^
+          = help: use letters, digits, `-`, `_` and `.`
+        error[missing]: an alert needs a `schedule`
+         --> searches/x.yml:2:8
+          |
+        2 | alert: {}
+          |        ^
+          = help: add `schedule: {every: 5m}`
+        "#);
+        assert_snapshot!(faults(""), @r#"
+        error[missing]: the file is empty
+         --> searches/x.yml
+        "#);
         assert!(faults(&"a".repeat(SEARCH_BYTES_MAX + 1)).contains("more than 65536 bytes"));
     }
 
@@ -469,6 +570,10 @@ alert:
         let texts = ["a/x.yml", "b/x.yml", "c/y.yml"].map(|file| (file.to_owned(), text));
         let loaded = load(texts.into_iter(), &[]);
         assert_eq!(loaded.searches.len(), 2);
-        assert_snapshot!(loaded.diagnostics[0].render(None), @"");
+        assert_snapshot!(loaded.diagnostics[0].render(None), @r#"
+        error[duplicate-id]: there is a search with the id `x` already
+         --> b/x.yml
+          = help: it is in a/x.yml; give this one an `id`
+        "#);
     }
 }

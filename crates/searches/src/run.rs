@@ -320,7 +320,7 @@ mod tests {
             "query: event.action:logon-failed\nschedule: {every: 5m}\nalert: {level: high, when: count > 3}\n",
         );
         let first = outcome(&count, &index, 0, 5);
-        assert_eq!(shown(&first), "4 events (count > 3) | 4 | e1,e0,e3,e2 | []");
+        assert_eq!(shown(&first), "4 events (count > 3) | 4 | e1,e0,e2,e3 | []");
         assert_eq!((first.total, first.left_out, &first.partial), (4, 0, &vec![]));
         assert_eq!(first, outcome(&count, &index, 0, 5), "again the same, its id too");
         assert_eq!(outcome(&count, &index, 5, 10).alerts, []);
@@ -337,11 +337,14 @@ mod tests {
         let groups = search(
             "query: event.action:logon-failed\nschedule: {every: 5m}\nalert: {level: high, when: count >= 1, group: user.name}\n",
         );
-        insta::assert_snapshot!(shown(&outcome(&groups, &index, 0, 5)), @"");
+        insta::assert_snapshot!(shown(&outcome(&groups, &index, 0, 5)), @r#"
+        3 events for user.name=anna (count >= 1) | 3 | e1,e0,e2 | [("user.name", "anna")]
+        1 events for user.name=bert (count >= 1) | 1 | e3 | [("user.name", "bert")]
+        "#);
         let rows = search(
             "query: '* | stats dc(host.name) as hosts by user.name | where hosts >= 2'\nschedule: {every: 5m, over: 10m}\nalert: {level: high, when: rows, group: user.name}\n",
         );
-        insta::assert_snapshot!(shown(&outcome(&rows, &index, 0, 10)), @"");
+        insta::assert_snapshot!(shown(&outcome(&rows, &index, 0, 10)), @r#"user.name=anna, hosts=4 | 4 | e1,e0,e2,e4 | [("user.name", "anna")]"#);
         let ids = |outcome: Outcome| -> Vec<String> {
             outcome.alerts.into_iter().map(|alert| alert.id).collect()
         };
