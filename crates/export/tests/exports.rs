@@ -94,6 +94,8 @@ fn each_format_has_the_rows_newest_first() {
     @timestamp,event.id,event.dataset,event.action,host.name,user.name,source.ip,process.executable,message
     2026-08-05T03:20:00.001Z,e1,,,,,,,
     "#);
+    let named = "* | fields process.pid as pid, event.id | head 1";
+    assert_eq!(text(&index, request(named, Format::Csv)), "pid,event.id\n2,e2\n");
     let sorted = "* | sort process.pid | head 2";
     insta::assert_snapshot!(text(&index, request(sorted, Format::Csv)), @r#"
     @timestamp,event.id,event.dataset,event.action,host.name,user.name,source.ip,process.executable,message

@@ -358,6 +358,20 @@ mod tests {
         );
     }
 
+    /// The evidence of a sequence are the events of its entity that pass one of its steps.
+    #[test]
+    fn a_sequence_raises_an_alert_for_each_entity() {
+        let dir = tempfile::tempdir().unwrap();
+        let index = index(dir.path(), EVENTS);
+        let sequence = search(
+            "query: '* | sequence by user.name within 10m [host.name:h1] [host.name:h3]'\nschedule: {every: 5m}\nalert: {level: high, when: rows, group: user.name}\n",
+        );
+        let found = outcome(&sequence, &index, 0, 5);
+        let [alert] = found.alerts.as_slice() else { panic!("{}", shown(&found)) };
+        assert_eq!(alert.group, [("user.name".to_owned(), "anna".to_owned())]);
+        assert_eq!((alert.event_count, alert.event_ids.join(",")), (2, "e0,e2".to_owned()));
+    }
+
     #[test]
     fn a_run_has_a_bounded_number_of_alerts() {
         let dir = tempfile::tempdir().unwrap();

@@ -12,7 +12,7 @@ use std::fmt;
 use std::io::Write;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bus::{Batch, Bus, BusError, Offset, PollLimits, Polled, Record, Topic, replayed_header};
@@ -54,6 +54,8 @@ pub struct Tails {
     index_group: Arc<str>,
     pub(crate) turns: Arc<Semaphore>,
     closed: Arc<AtomicBool>,
+    /// How many there were, for names.
+    begun: Arc<AtomicU64>,
 }
 
 /// What is followed.
@@ -101,7 +103,13 @@ impl Tails {
     /// No tail yet.
     pub fn new(bus: Arc<dyn Bus>, index_group: &str) -> Tails {
         let turns = Arc::new(Semaphore::new(TAILS_MAX));
-        Tails { bus, index_group: index_group.into(), turns, closed: Arc::default() }
+        Tails {
+            bus,
+            index_group: index_group.into(),
+            turns,
+            closed: Arc::default(),
+            begun: Arc::default(),
+        }
     }
 
     /// Ends all tails, and every later one at once: a server that stops must not wait for clients that
@@ -195,8 +203,8 @@ impl<'t> Tail<'t> {
 
     fn run(&mut self) -> Result<(), End> {
         // A group of its own, so that it reads all partitions; nothing of it stays.
-        let group =
-            format!("tail-{}-{:?}", Timestamp::now().as_nanos(), std::thread::current().id());
+        let number = self.tails.begun.fetch_add(1, Ordering::Relaxed);
+        let group = format!("tail-{}-{number}", Timestamp::now().as_nanos());
         let mut consumer = self.tails.bus.consumer(&group, &[Topic::Events])?;
         let mut batch = Batch::new();
         write!(self.out, "retry: 2000\n: following\n")?;
