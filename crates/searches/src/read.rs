@@ -286,12 +286,12 @@ impl Reader<'_> {
                 let help = "use `when: rows` for an alert for each row";
                 self.error(Code::Value, group_span, message, help);
             }
-            (When::Count(comparison, bound), None) if !group.is_empty() => {
-                if comparison.needs_all() || comparison.holds(0, bound) {
-                    let message = "a group without events is unknown, so it can't have few of them";
-                    let help = "compare with `>` or `>=`, or leave `group` out";
-                    self.error(Code::Value, when_span, message, help);
-                }
+            (When::Count(comparison, bound), None)
+                if !group.is_empty() && (comparison.needs_all() || comparison.holds(0, bound)) =>
+            {
+                let message = "a group without events is unknown, so it can't have few of them";
+                let help = "compare with `>` or `>=`, or leave `group` out";
+                self.error(Code::Value, when_span, message, help);
             }
             _ => {}
         }

@@ -131,8 +131,8 @@ impl Asking<'_> {
         let arrived = Filter::Field(FieldTest {
             field: FieldName::new(ARRIVAL),
             test: Test::Range {
-                low: Bound::Including(Term::new(&from.to_string())),
-                high: Bound::Excluding(Term::new(&to.to_string())),
+                low: Bound::Including(Term::new(from.to_string())),
+                high: Bound::Excluding(Term::new(to.to_string())),
             },
             at: At(0),
         });

@@ -468,9 +468,12 @@ pub(crate) enum SearchesCommand {
     Run {
         #[command(flatten)]
         place: Where,
-        /// How results are written
+        /// How results are written; csv and parquet need --output
         #[arg(long, value_enum, default_value_t = SearchFormat::Table)]
         format: SearchFormat,
+        /// Write everything that is found into this file, as `watchpost search` does
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
         /// Its id, as listed
         id: String,
     },

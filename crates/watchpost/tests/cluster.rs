@@ -110,6 +110,9 @@ fn a_cluster_that_is_down_costs_nothing_but_time() {
     assert_eq!(answer["total"], 0);
     let told = answer["partial"][0].as_str().unwrap();
     assert!(told.starts_with("the cluster: http://127.0.0.1:1"), "{told}");
+    // What goes through the own index is refused, and not answered from an empty one.
+    let (status, told) = server.get("/api/v1/export");
+    assert!(status == 501 && told.contains("searches in a cluster"), "{status} {told}");
     let unread = || {
         let status = server.json("/api/v1/status");
         let lags = status["lag"].as_array().unwrap().clone();

@@ -40,15 +40,17 @@ pub(crate) fn run(args: &SearchArgs) -> Outcome {
     if let Some(output) = &args.output {
         return export::run(args, query, output);
     }
+    if matches!(args.format, SearchFormat::Csv | SearchFormat::Parquet) {
+        return Err(export::NO_OUTPUT.into());
+    }
     let found = match &args.place.server {
         Some(server) => ask(server, args, wanted(&query))?,
         None => look(args, &query)?,
     };
     let mut out = std::io::stdout().lock();
     let written = match args.format {
-        SearchFormat::Table => write_table(&mut out, &found),
         SearchFormat::Ndjson => write_ndjson(&mut out, &found),
-        SearchFormat::Csv | SearchFormat::Parquet => return Err(export::NO_OUTPUT.into()),
+        _ => write_table(&mut out, &found),
     };
     match written {
         // Whoever reads us has read enough, as `head` does.

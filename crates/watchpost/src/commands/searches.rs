@@ -15,7 +15,7 @@ pub(crate) fn run(args: &SearchesArgs) -> Outcome {
     match &args.command {
         SearchesCommand::List { paths } => list(&config, paths),
         SearchesCommand::Check { paths } => check(&config, paths),
-        SearchesCommand::Run { id, place, format } => {
+        SearchesCommand::Run { id, place, format, output } => {
             let loaded = load(&config, &[]);
             let Some(found) = loaded.find(id) else {
                 show_faults(&loaded);
@@ -28,7 +28,7 @@ pub(crate) fn run(args: &SearchesArgs) -> Outcome {
             search::run(&SearchArgs {
                 place,
                 format: *format,
-                output: None,
+                output: output.clone(),
                 follow: false,
                 alerts: false,
                 query: found.text.clone(),
