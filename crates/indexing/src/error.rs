@@ -36,6 +36,15 @@ pub enum IndexError {
     /// Something is to be written to an index that was opened for reading.
     #[error("the index in {} was opened for reading only", .0.display())]
     ReadOnly(PathBuf),
+    /// A legal hold.
+    #[error("{0}")]
+    Hold(String),
+    /// A query that says what is held or purged.
+    #[error("{0}")]
+    Query(String),
+    /// Another process writes the index.
+    #[error("the index in {} is written by another process; stop it first", .0.display())]
+    InUse(PathBuf),
     /// The folder has no index.
     #[error("there is no index in {}; has `watchpost run` or `watchpost import` used this data folder?", .0.display())]
     Missing(PathBuf),

@@ -1,15 +1,18 @@
 //! The set of partitions: opening, listing, dropping, setting aside.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use event::Timestamp;
-
+use crate::checkpoint::Offsets;
 use crate::error::IndexError;
+use crate::metrics;
 use crate::partition::{Partition, PartitionId};
+use crate::retention::Retention;
 use crate::search::Searcher;
+use crate::set_aside::{self, Note};
 use crate::writer::IndexWriter;
 
 /// How an index is kept.
@@ -26,8 +29,8 @@ pub struct Options {
     pub commit_every: Duration,
     /// How many bytes of documents are taken in before a commit, whatever the time.
     pub commit_bytes_max: usize,
-    /// How long events and alerts are kept, in days; for ever if `None`.
-    pub retention_days: Option<u32>,
+    /// How long events and alerts are kept.
+    pub retention: Retention,
 }
 
 impl Default for Options {
@@ -38,7 +41,7 @@ impl Default for Options {
             threads: 2,
             commit_every: Duration::from_millis(800),
             commit_bytes_max: 256 * 1024 * 1024,
-            retention_days: None,
+            retention: Retention::default(),
         }
     }
 }
@@ -55,6 +58,12 @@ pub(crate) struct Inner {
     pub(crate) read_only: bool,
     partitions: RwLock<BTreeMap<PartitionId, Arc<Partition>>>,
     problems: Mutex<Vec<Problem>>,
+}
+
+/// The right to write an index, which one process has at a time; it ends with the value.
+#[derive(Debug)]
+pub struct Claim {
+    _file: File,
 }
 
 /// A partition that cannot be used.
@@ -88,8 +97,8 @@ pub struct FieldInfo {
 
 impl Index {
     /// Opens the index of a data folder for reading and writing, and makes it if there is none. A
-    /// partition that cannot be opened is moved to `index/set-aside` and told by
-    /// [`Index::problems`].
+    /// partition that cannot be opened is moved to `index/set-aside`, told by [`Index::problems`], and
+    /// made again from the log.
     ///
     /// # Errors
     /// When the folder cannot be made or read.
@@ -127,12 +136,26 @@ impl Index {
     /// stage holds it.
     ///
     /// # Errors
-    /// When the index was opened for reading only.
+    /// When the index was opened for reading only, or what was purged cannot be read.
     pub fn writer(&self, log: &str) -> Result<IndexWriter, IndexError> {
         if self.inner.read_only {
             return Err(IndexError::ReadOnly(self.inner.dir.clone()));
         }
-        Ok(IndexWriter::new(self.inner.clone(), log))
+        IndexWriter::new(self.inner.clone(), log)
+    }
+
+    /// Claims the right to write, for as long as the claim is kept.
+    ///
+    /// # Errors
+    /// When another process has it.
+    pub fn claim(&self) -> Result<Claim, IndexError> {
+        let path = self.inner.dir.join("writer.lock");
+        let file = File::create(&path).map_err(IndexError::io("open", &path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Claim { _file: file }),
+            Err(TryLockError::WouldBlock) => Err(IndexError::InUse(self.inner.dir.clone())),
+            Err(TryLockError::Error(error)) => Err(IndexError::io("lock", &path)(error)),
+        }
     }
 
     /// What answers queries; cheap to clone, shared between threads.
@@ -233,12 +256,25 @@ impl Inner {
                 }
                 continue;
             }
-            match guarded(id, || Partition::open(id, &dir)) {
+            match caught(id, || Partition::open(id, &dir)) {
                 Ok(partition) => self.insert(partition),
-                Err(error) => self.set_aside(id, &error),
+                Err(error) if self.read_only => self.report(id.to_string(), error.to_string()),
+                Err(error) => {
+                    let until = Offsets::read_checkpoint(&self.dir);
+                    self.set_aside(id, error.to_string(), &until)?;
+                }
             }
         }
+        self.report_set_aside();
         Ok(())
+    }
+
+    /// Tells of the partitions that were set aside, as their notes are now.
+    pub(crate) fn report_set_aside(&self) {
+        let notes = set_aside::notes(&self.dir);
+        let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+        problems.retain(|problem| notes.iter().all(|note| note.partition != problem.partition));
+        problems.extend(notes.iter().filter_map(|note| note.problem(&self.dir)));
     }
 
     fn insert(&self, partition: Partition) {
@@ -276,21 +312,46 @@ impl Inner {
         self.dir.join(id.to_string())
     }
 
-    /// Moves a damaged partition out of the way; its files stay for whoever wants to look.
-    fn set_aside(&self, id: PartitionId, error: &IndexError) {
-        let mut reason = error.to_string();
-        if !self.read_only {
-            let to = self.dir.join("set-aside");
-            let from = self.partition_dir(id);
-            let target = to.join(format!("{id}-{}", Timestamp::now().as_millis()));
-            let moved = std::fs::create_dir_all(&to).and_then(|()| std::fs::rename(&from, &target));
-            reason.push_str(&match moved {
-                Ok(()) => format!("; it was moved to {}", target.display()),
-                Err(error) => format!("; it could not be moved away: {error}"),
-            });
+    /// Moves a damaged partition out of the way, and sees to it that the log is read again from its
+    /// beginning; see `set_aside`.
+    pub(crate) fn set_aside(
+        &self,
+        id: PartitionId,
+        reason: String,
+        until: &Offsets,
+    ) -> Result<(), IndexError> {
+        let from = self.partition_dir(id);
+        let left = set_aside::left_of(&from);
+        let mut until = until.clone();
+        // A partition may be further than the checkpoint, if the last stop was none in order; and while
+        // another one is made again, the checkpoint is not as far as it was.
+        for note in set_aside::notes(&self.dir).iter().filter(|note| note.rebuilt.is_none()) {
+            until.include_all(&Offsets::parse(&note.until).unwrap_or_default());
         }
-        tracing::error!(partition = %id, %reason, "an index partition cannot be used");
-        self.report(id.to_string(), reason);
+        if let Some((_, offsets)) = &left {
+            until.include_all(offsets);
+        }
+        let documents = left.map(|(documents, _)| documents);
+        let note = Note::new(id, reason, documents, until.to_json());
+        note.write(&self.dir)?;
+        Offsets::remove_checkpoint(&self.dir)?;
+        self.forget(id);
+        std::fs::rename(&from, note.moved_to(&self.dir)).map_err(IndexError::io("move", &from))?;
+        metrics::SET_ASIDE.inc();
+        tracing::error!(partition = %id, reason = note.reason, "an index partition is damaged; it was set aside and is made again from the log");
+        self.report_set_aside();
+        Ok(())
+    }
+
+    /// Notes that the files of the partition that an error names should be checked.
+    pub(crate) fn suspect(&self, error: &IndexError) {
+        if let IndexError::Partition { partition, .. } | IndexError::Damaged { partition, .. } =
+            error
+            && let Ok(id) = partition.parse()
+            && let Some(partition) = self.partition(id)
+        {
+            partition.suspect();
+        }
     }
 
     fn report(&self, partition: String, reason: String) {
@@ -303,39 +364,29 @@ impl Inner {
         self.problems.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The first moment that is kept.
-    pub(crate) fn kept_since(&self, now: Timestamp) -> Option<Timestamp> {
-        const DAY_NANOS: i64 = 86_400 * 1_000_000_000;
-        self.options
-            .retention_days
-            .map(|days| now.plus_nanos(i64::from(days).saturating_mul(-DAY_NANOS)))
+    /// Removes a partition of which nothing is kept. Searches that run go on: its files stay until
+    /// they let go of them.
+    pub(crate) fn drop_partition(&self, partition: &Partition) -> Result<(), IndexError> {
+        self.forget(partition.id);
+        std::fs::remove_dir_all(&partition.dir).map_err(IndexError::io("remove", &partition.dir))
     }
 
-    /// Removes partitions that are older than this moment, but for those that are being written. Searches that run go on: their files stay
-    /// until they let go of them.
-    pub(crate) fn drop_before(
-        &self,
-        moment: Timestamp,
-        in_use: &[PartitionId],
-    ) -> Result<usize, IndexError> {
-        let old: Vec<Arc<Partition>> = self
-            .partitions()
-            .into_iter()
-            .filter(|partition| partition.is_older_than(moment) && !in_use.contains(&partition.id))
-            .collect();
-        for partition in &old {
-            self.partitions.write().unwrap_or_else(PoisonError::into_inner).remove(&partition.id);
-            std::fs::remove_dir_all(&partition.dir)
-                .map_err(IndexError::io("remove", &partition.dir))?;
-            tracing::info!(partition = %partition.id, "dropped an index partition by its age");
-        }
-        Ok(old.len())
+    fn forget(&self, id: PartitionId) {
+        self.partitions.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
     }
+}
+
+/// Reads a partition, whose files may be damaged. What fails makes it suspect.
+pub(crate) fn guarded<T>(
+    partition: &Partition,
+    run: impl FnOnce() -> Result<T, IndexError>,
+) -> Result<T, IndexError> {
+    caught(partition.id, run).inspect_err(|_| partition.suspect())
 }
 
 /// Runs something that reads files which may be damaged: tantivy checks much, but not all, and a
 /// damaged file may make it panic.
-pub(crate) fn guarded<T>(
+fn caught<T>(
     id: PartitionId,
     run: impl FnOnce() -> Result<T, IndexError>,
 ) -> Result<T, IndexError> {

@@ -78,7 +78,7 @@ impl Searcher {
     pub fn get(&self, id: &str) -> Result<Option<Hit>, IndexError> {
         let mut failed = None;
         for partition in self.inner.partitions().iter().rev() {
-            match guarded(partition.id, || find(partition, id)) {
+            match guarded(partition, || find(partition, id)) {
                 Ok(Some(hit)) => return Ok(Some(hit)),
                 Ok(None) => {}
                 Err(error) => failed = Some(error),
@@ -94,7 +94,7 @@ impl Searcher {
     pub fn get_all(&self, id: &str) -> Result<Vec<Hit>, IndexError> {
         let mut hits = Vec::new();
         for partition in self.inner.partitions() {
-            hits.extend(guarded(partition.id, || find(&partition, id))?);
+            hits.extend(guarded(&partition, || find(&partition, id))?);
         }
         Ok(hits)
     }
@@ -241,7 +241,7 @@ impl<'r> Plan<'r> {
         let mut last = i64::MIN;
         for (partition, searcher, n) in work {
             let Some(reader) = searcher.segment_readers().get(*n) else { continue };
-            let Ok(columns) = guarded(partition.id, || partition.columns(reader)) else { continue };
+            let Ok(columns) = guarded(partition, || partition.columns(reader)) else { continue };
             if reader.max_doc() > 0 {
                 first = first.min(columns.time.min_value());
                 last = last.max(columns.time.max_value());
@@ -344,7 +344,7 @@ fn run(plan: &Plan<'_>, histogram: Option<&Histogram>, work: &[Work]) -> Vec<Out
             };
             let Some((partition, searcher, n)) = work.get(at) else { return };
             let Some(reader) = searcher.segment_readers().get(*n) else { continue };
-            let outcome = guarded(partition.id, || {
+            let outcome = guarded(partition, || {
                 let segment = Segment::new(partition, reader, plan.deadline)?;
                 segment_answer(plan, histogram, &segment)
             });

@@ -16,6 +16,7 @@ mod engine;
 mod events;
 mod followed_files;
 mod hold_back;
+mod index_watch;
 mod kafka_input;
 mod ledger_watch;
 mod listeners;
@@ -61,6 +62,9 @@ fn main() -> ExitCode {
         Command::Rejected(args) => commands::rejected::run(&args),
         Command::Sources(args) => commands::sources::run(&args),
         Command::Bus(args) => commands::bus::run(&args),
+        Command::Index(args) => commands::index::run(&args),
+        Command::Purge(args) => commands::purge::run(&args),
+        Command::Hold(args) => commands::hold::run(&args),
     };
     match done {
         Ok(code) => code,

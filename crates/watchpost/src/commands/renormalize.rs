@@ -43,7 +43,8 @@ pub(crate) fn run(args: &RenormalizeArgs) -> Outcome {
     };
     let options = normalize_options(&config, Enrichment::open(config.enrichment.clone())?)?;
     let OpenBus { bus, log_id, index_group } = open_bus::open(&config)?;
-    let index = Index::open(&config.data.folder, config.index.options())?;
+    let index = Index::open(&config.data.folder, config.index_options())?;
+    let _claim = index.claim()?;
     let behind = bus.lag("normalize", &[Topic::Raw])? + bus.lag(&index_group, &[Topic::Events])?;
     if behind > 0 {
         return Err(format!(
