@@ -99,7 +99,10 @@ pub(crate) fn load(lines: &Path, folder: &Path) -> Result<Loaded, Fault> {
     writer.commit()?;
     let took = started.elapsed();
     let merging = Instant::now();
+    // What merges by itself ends before the rest is merged.
+    writer.wait_merging_threads()?;
     let segments = index.searchable_segment_ids()?;
+    let mut writer: IndexWriter = index.writer(WRITER_BYTES)?;
     if segments.len() > 1 {
         writer.merge(&segments).wait()?;
     }

@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use event::Timestamp;
-use indexing::{Answer, Hit, Partial, Results, SearchRequest, Searcher};
+use indexing::{Answer, Hit, Partial, Results, Search, SearchRequest};
 use query::{Aggregate, Cell, Filter, Function, Pipe, Query, SortKey, Stats, TimeRange, cells};
 
 use crate::hunt::{Expect, Hunt, Need, Step};
@@ -74,7 +74,7 @@ const SHOWN_CHARS_MAX: usize = 200;
 /// after it is not expected to have events.
 pub fn run(
     hunt: &Hunt,
-    searcher: &Searcher,
+    searcher: &dyn Search,
     range: TimeRange,
     now: Timestamp,
     limits: &Limits,
@@ -119,7 +119,7 @@ pub fn run(
 
 struct Run<'r> {
     hunt: &'r Hunt,
-    searcher: &'r Searcher,
+    searcher: &'r dyn Search,
     range: TimeRange,
     now: Timestamp,
     limits: &'r Limits,

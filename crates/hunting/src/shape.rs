@@ -17,16 +17,7 @@ pub(crate) enum Columns {
 
 /// The columns that a query's answer has.
 pub(crate) fn columns(query: &Query) -> Columns {
-    let mut columns = Columns::Any;
-    for pipe in &query.pipes {
-        if let Some(stats) = pipe.grouping() {
-            let names = stats.aggregates.iter().map(|aggregate| aggregate.name.clone());
-            columns = Columns::These(stats.by.iter().cloned().chain(names).collect());
-        } else if let Pipe::Fields(fields) = pipe {
-            columns = Columns::These(fields.clone());
-        }
-    }
-    columns
+    query::columns(&query.pipes).map_or(Columns::Any, Columns::These)
 }
 
 /// How the rows of a table come from events.
@@ -44,12 +35,14 @@ pub(crate) fn grouped(query: &Query) -> Option<Grouped> {
     let (first, rest) = rest.split_first()?;
     let by = match first {
         Pipe::Stats(Stats { by, .. }) => by.clone(),
-        Pipe::Top { field, .. } => vec![field.clone()],
+        Pipe::Top { fields, by, .. } => by.iter().chain(fields).cloned().collect(),
         _ => return None,
     };
     let keeps = |pipe: &Pipe| match pipe {
-        Pipe::Where(_) | Pipe::Sort(_) | Pipe::Head(_) | Pipe::Dedup(_) => true,
-        Pipe::Fields(fields) => by.iter().all(|field| fields.contains(field)),
+        Pipe::Where(_) | Pipe::Sort(_) | Pipe::Head(_) | Pipe::Dedup { .. } => true,
+        Pipe::Fields(columns) => by.iter().all(|field| {
+            columns.iter().any(|column| column.field == *field && column.name == *field)
+        }),
         _ => false,
     };
     let usable =
@@ -74,7 +67,9 @@ pub(crate) fn only_grows(query: &Query) -> bool {
     let mut groups: Option<(&Stats, Vec<&str>)> = None;
     for pipe in rest {
         match (pipe, &groups) {
-            (Pipe::Fields(_) | Pipe::Sort(_), _) => {}
+            // Under another name a column could be taken for one that grows.
+            (Pipe::Fields(columns), _) if columns.iter().all(|c| c.field == c.name) => {}
+            (Pipe::Sort(_), _) => {}
             (Pipe::Where(_), None) => {}
             (Pipe::Where(filter), Some((stats, growing))) => {
                 if !keeps_growing(filter, stats, growing) {

@@ -45,6 +45,9 @@ pub enum IndexError {
     /// Another process writes the index.
     #[error("the index in {} is written by another process; stop it first", .0.display())]
     InUse(PathBuf),
+    /// A cluster that stands for the index.
+    #[error("the cluster: {0}")]
+    Cluster(String),
     /// The folder has no index.
     #[error("there is no index in {}; has `watchpost run` or `watchpost import` used this data folder?", .0.display())]
     Missing(PathBuf),

@@ -4,7 +4,7 @@
 //! dictionaries, or numbers given out to values as they are met), and only when a segment is done
 //! are they turned into values and handed to [`Groups`], which merges segments and gives the table.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use event::Timestamp;
 use foldhash::fast::FixedState;
@@ -50,6 +50,7 @@ pub(crate) fn count(
         });
     }
     let mut counter = Counter {
+        times: &segment.columns.time,
         functions: stats.aggregates.iter().map(|aggregate| aggregate.function).collect(),
         groups: HashMap::default(),
         states: Vec::new(),
@@ -78,9 +79,12 @@ enum Local {
     Codes(HashMap<u32, u64, FixedState>),
     /// Numbers go straight into the state.
     Direct(State),
+    /// The codes of the earliest or the latest documents, and their time.
+    AtTime(i64, BTreeSet<u32>),
 }
 
-struct Counter {
+struct Counter<'s> {
+    times: &'s Column<i64>,
     functions: Vec<Function>,
     groups: HashMap<u128, u32, FixedState>,
     /// For each group, one for each aggregate.
@@ -90,7 +94,7 @@ struct Counter {
     left_out: bool,
 }
 
-impl Counter {
+impl Counter<'_> {
     fn block(&mut self, docs: &[u32], keys: &mut [Coder], values: &mut [Option<Coder>]) {
         let singles = keys.iter().all(|key| !key.is_multiple());
         let mut codes: Vec<Vec<Option<u32>>> = Vec::new();
@@ -142,6 +146,7 @@ impl Counter {
                 for (function, coder) in self.functions.iter().zip(values.iter()) {
                     self.states.push(match coder {
                         None => Local::Rows(0),
+                        Some(_) if function.is_by_time() => Local::AtTime(0, BTreeSet::new()),
                         Some(coder) if coder.is_number() => Local::Direct(State::new(*function)),
                         Some(_) => Local::Codes(HashMap::default()),
                     });
@@ -159,7 +164,24 @@ impl Counter {
                     }
                 }
                 (Local::Direct(state), Some(coder)) => {
-                    coder.numbers(doc, |cell| state.add(*function, &cell, 1));
+                    coder.numbers(doc, |cell| state.add(*function, &cell, 1, None));
+                }
+                (Local::AtTime(at, codes), Some(coder)) => {
+                    let time = self.times.values.get_val(doc);
+                    let better = match function {
+                        Function::First => time < *at,
+                        _ => time > *at,
+                    };
+                    if better || codes.is_empty() || time == *at {
+                        let own = coder.codes(doc);
+                        if better && !own.is_empty() {
+                            codes.clear();
+                        }
+                        if !own.is_empty() {
+                            *at = time;
+                            codes.extend(own);
+                        }
+                    }
                 }
                 _ => {}
             }
@@ -183,8 +205,10 @@ impl Counter {
         for (n, coder) in values.iter().enumerate() {
             let mut used = Vec::new();
             for state in self.states.iter().skip(n).step_by(width) {
-                if let Local::Codes(counts) = state {
-                    used.extend(counts.keys().copied());
+                match state {
+                    Local::Codes(counts) => used.extend(counts.keys().copied()),
+                    Local::AtTime(_, codes) => used.extend(codes),
+                    Local::Rows(_) | Local::Direct(_) => {}
                 }
             }
             value_names.push(match coder {
@@ -211,8 +235,16 @@ impl Counter {
                         let mut state = State::new(*function);
                         for (code, times) in counts {
                             if let Some(cell) = names.get(&code) {
-                                state.add(*function, cell, times);
+                                state.add(*function, cell, times, None);
                             }
+                        }
+                        state
+                    }
+                    Local::AtTime(at, codes) => {
+                        let mut state = State::new(*function);
+                        let at = Some(Timestamp::from_nanos(at));
+                        for cell in codes.iter().filter_map(|code| names.get(code)) {
+                            state.add(*function, cell, 1, at);
                         }
                         state
                     }

@@ -91,7 +91,8 @@ pub struct PartitionInfo {
 pub struct FieldInfo {
     /// Its name.
     pub name: String,
-    /// The types of its values: `keyword`, `text`, `long`, `float`, `date`, `boolean`.
+    /// The types of its values: `keyword`, `text`, `long`, `float`, `date`, `boolean`; in a cluster
+    /// also `ip`.
     pub types: Vec<&'static str>,
 }
 

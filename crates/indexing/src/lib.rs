@@ -71,6 +71,7 @@ mod scan;
 mod schema;
 mod search;
 mod segment;
+mod sequence;
 mod set_aside;
 mod stage;
 mod usage;
@@ -90,7 +91,8 @@ pub use index::{Claim, FieldInfo, Index, Options, PartitionInfo, Problem};
 pub use partition::{Kind, PartitionId};
 pub use purge::{Found, Purge, PurgeState};
 pub use request::{
-    Answer, FacetValue, Histogram, Hit, Kinds, Limits, Partial, Results, SearchRequest,
+    Answer, Facet, FacetValue, Histogram, Hit, Kinds, Limits, Partial, Results, Search,
+    SearchRequest,
 };
 pub use retention::{DatasetPattern, Keep, Retention};
 pub use scan::Scan;

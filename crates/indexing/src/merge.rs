@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use query::{Cell, Groups, Rows};
+use query::{Cell, Groups, Rows, Sequencer, Step};
 
 use crate::error::IndexError;
 use crate::index::guarded;
 use crate::partition::Partition;
-use crate::request::{Answer, FacetValue, Histogram, Hit, Partial};
+use crate::request::{Answer, Facet, FacetValue, Histogram, Hit, Partial};
 use crate::search::{Found, Plan, hit};
 use crate::segment::{Segment, Stop};
+use crate::sequence::Steps;
 
 /// The answers of all segments, put together.
 pub(crate) struct Merged {
@@ -20,7 +21,9 @@ pub(crate) struct Merged {
     pub(crate) histogram: Option<Histogram>,
     pub(crate) groups: Option<Groups>,
     pub(crate) groups_left_out: bool,
-    facets: Vec<Groups>,
+    steps: Steps,
+    /// For each facet, how many events have the field, and its values.
+    facets: Vec<(u64, Option<Groups>)>,
     pub(crate) timed_out: bool,
 }
 
@@ -36,10 +39,14 @@ impl Merged {
                 .as_ref()
                 .map(|(_, stats)| Groups::new(&stats.aggregates, groups_max)),
             groups_left_out: false,
+            steps: Steps::default(),
             facets: plan
                 .facets
                 .iter()
-                .map(|(_, stats)| Groups::new(&stats.aggregates, groups_max))
+                .map(|facet| {
+                    let stats = facet.grouping.as_ref();
+                    (0, stats.map(|stats| Groups::new(&stats.aggregates, groups_max)))
+                })
                 .collect(),
             timed_out: false,
         }
@@ -76,8 +83,13 @@ impl Merged {
         if let (Some(groups), Some(more)) = (&mut self.groups, found.groups) {
             groups.merge_all(more);
         }
-        for (groups, more) in self.facets.iter_mut().zip(found.facets) {
-            groups.merge_all(more);
+        self.steps.steps.extend(found.steps.steps);
+        self.steps.left_out |= found.steps.left_out;
+        for ((events, groups), (more_events, more)) in self.facets.iter_mut().zip(found.facets) {
+            *events += more_events;
+            if let (Some(groups), Some(more)) = (groups, more) {
+                groups.merge_all(more);
+            }
         }
     }
 
@@ -87,10 +99,22 @@ impl Merged {
         work: &[(Arc<Partition>, tantivy::Searcher, usize)],
     ) -> (Answer, Vec<Partial>) {
         let mut partial = Vec::new();
+        let mut exceeded = Vec::new();
         let table = if let Some((pipe, stats)) = &plan.grouped {
             let groups = self.groups.take().unwrap_or_else(|| Groups::new(&stats.aggregates, 0));
             self.groups_left_out = groups.overflowed();
-            query::run_table(plan.pipes, pipe.finish(groups.into_table(&stats.by)))
+            let table = pipe.finish(groups.into_table(&stats.by));
+            query::run_table(plan.pipes, table, &mut exceeded)
+        } else if let Some((wanted, _)) = &plan.sequence {
+            let Steps { mut steps, left_out } = std::mem::take(&mut self.steps);
+            if left_out {
+                partial.push(Partial::SequenceEvents(plan.request.limits.sequence_events));
+            }
+            steps.sort_by(Step::order);
+            let mut sequencer = Sequencer::new(wanted);
+            steps.into_iter().for_each(|step| sequencer.take(step));
+            let table = sequencer.finish(&mut exceeded);
+            query::run_table(plan.pipes, table, &mut exceeded)
         } else {
             // Equal times are ordered by where they stand, so that the same question has the same
             // answer.
@@ -103,7 +127,8 @@ impl Merged {
             if plan.pipes.is_empty() {
                 return (Answer::Hits(hits), partial);
             }
-            match query::run(plan.pipes, hits.iter().map(Hit::event).collect()) {
+            let events = hits.iter().map(Hit::event).collect();
+            match query::run(plan.pipes, events, &mut exceeded) {
                 Rows::Table(table) => table,
                 Rows::Events(mut events) => {
                     if events.len() > plan.request.limits.rows {
@@ -121,6 +146,7 @@ impl Merged {
                 }
             }
         };
+        partial.extend(exceeded.into_iter().map(Partial::Pipes));
         let mut table = table;
         if table.rows.len() > plan.request.limits.rows {
             table.rows.truncate(plan.request.limits.rows);
@@ -174,25 +200,38 @@ impl Merged {
         hits.into_values().collect()
     }
 
-    pub(crate) fn facets(&mut self, plan: &Plan<'_>) -> Vec<(String, Vec<FacetValue>)> {
+    pub(crate) fn facets(&mut self, plan: &Plan<'_>) -> Vec<Facet> {
         let facets = std::mem::take(&mut self.facets);
-        plan.facets
+        plan.request
+            .facets
             .iter()
+            .zip(&plan.facets)
             .zip(facets)
-            .map(|((pipe, stats), groups)| {
-                let table = pipe.finish(groups.into_table(&stats.by));
-                let values = table
-                    .rows
-                    .into_iter()
-                    .filter_map(|row| match <[Cell; 2]>::try_from(row) {
-                        Ok([value, Cell::Int(count)]) => {
-                            Some(FacetValue { value, count: u64::try_from(count).unwrap_or(0) })
-                        }
-                        _ => None,
-                    })
-                    .collect();
-                (stats.by.first().cloned().unwrap_or_default(), values)
+            .map(|((field, facet), (events, groups))| {
+                let mut found = Facet {
+                    field: (*field).to_owned(),
+                    events,
+                    distinct: None,
+                    whole: true,
+                    values: Vec::new(),
+                };
+                if let (Some(groups), Some(stats)) = (groups, &facet.grouping) {
+                    found.distinct = u64::try_from(groups.len()).ok();
+                    found.whole = !groups.overflowed();
+                    let table = facet.pipe.finish(groups.into_table(&stats.by));
+                    found.values = table.rows.into_iter().filter_map(facet_value).collect();
+                }
+                found
             })
             .collect()
+    }
+}
+
+fn facet_value(row: Vec<Cell>) -> Option<FacetValue> {
+    match <[Cell; 2]>::try_from(row) {
+        Ok([value, Cell::Int(count)]) => {
+            Some(FacetValue { value, count: u64::try_from(count).unwrap_or(0) })
+        }
+        _ => None,
     }
 }

@@ -3,7 +3,28 @@
 use std::time::Duration;
 
 use event::{Event, Timestamp};
-use query::{Cell, Filter, Query, Table, TimeRange};
+use query::{Cell, Exceeded, Filter, Query, Table, TimeRange};
+
+use crate::error::IndexError;
+use crate::index::FieldInfo;
+
+/// What answers searches: the index of this machine, or a cluster.
+pub trait Search: Send + Sync {
+    /// Answers, within the request's limits. What is missing is told in [`Results::partial`].
+    fn search(&self, request: &SearchRequest<'_>) -> Results;
+
+    /// The event or alert with this id.
+    ///
+    /// # Errors
+    /// When not all could be looked through, and it was not found in the rest.
+    fn get(&self, id: &str) -> Result<Option<Hit>, IndexError>;
+
+    /// Every field that some event or alert has, sorted by name.
+    ///
+    /// # Errors
+    /// When a cluster does not answer.
+    fn fields(&self) -> Result<Vec<FieldInfo>, IndexError>;
+}
 
 /// What is searched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -28,6 +49,8 @@ pub struct Limits {
     pub documents: usize,
     /// The most groups of a statistic.
     pub groups: usize,
+    /// The most events that a sequence is looked for among; each takes about 200 bytes.
+    pub sequence_events: usize,
     /// The longest time.
     pub time: Duration,
     /// The most threads.
@@ -41,6 +64,7 @@ impl Default for Limits {
             rows: 10_000,
             documents: 100_000,
             groups: 500_000,
+            sequence_events: 500_000,
             time: Duration::from_secs(30),
             threads: std::thread::available_parallelism().map_or(2, |n| n.get()).min(8),
         }
@@ -62,7 +86,7 @@ pub struct SearchRequest<'q> {
     pub limits: Limits,
     /// About how many buckets a histogram of all matching events shall have; none if `None`.
     pub histogram: Option<usize>,
-    /// Fields whose most frequent values are wanted.
+    /// Fields whose numbers and most frequent values are wanted.
     pub facets: &'q [&'q str],
     /// How many values of each.
     pub facet_values: usize,
@@ -127,6 +151,17 @@ pub enum Partial {
     /// A pipe needs whole events, and there were more than are read.
     #[error("this pipe reads whole events, and only the newest {0} were read")]
     Documents(usize),
+    /// More events passed a step of a sequence than are followed.
+    #[error(
+        "more than {0} events pass a step of the sequence, and the oldest were left out; narrow the time range or the steps"
+    )]
+    SequenceEvents(usize),
+    /// A pipe ran into a bound of its own.
+    #[error("{0}")]
+    Pipes(Exceeded),
+    /// A cluster did not answer, or not as it should.
+    #[error("the cluster: {0}")]
+    Cluster(String),
     /// A partition could not be read.
     #[error("the partition {partition} did not answer: {reason}")]
     Partition {
@@ -148,12 +183,60 @@ pub struct Histogram {
     pub counts: Vec<u64>,
 }
 
+/// The most buckets of a histogram; a screen has no more columns.
+const BUCKETS_MAX: usize = 2000;
+
 impl Histogram {
+    /// Empty buckets for a range of time, about so many, in steps that people count in. Where the range
+    /// is open, it ends with the first or the last time that was found.
+    pub fn between(
+        range: TimeRange,
+        first: Timestamp,
+        last: Timestamp,
+        buckets: usize,
+    ) -> Histogram {
+        let buckets = i64::try_from(buckets.clamp(1, BUCKETS_MAX)).unwrap_or(1);
+        // An end that was asked for is shown, as long as it does not make a sliver of the rest.
+        let first = range.since.unwrap_or(first).as_nanos();
+        let until = range.until.map(|until| until.as_nanos().saturating_sub(1));
+        let last = until.unwrap_or(last.as_nanos()).max(first);
+        let length = last.saturating_sub(first).saturating_add(1);
+        let step_nanos = step(length / buckets);
+        let start = first.div_euclid(step_nanos).saturating_mul(step_nanos);
+        let count = (last.saturating_sub(start) / step_nanos).saturating_add(1);
+        let count = usize::try_from(count).unwrap_or(usize::MAX).min(2 * BUCKETS_MAX);
+        Histogram { start: Timestamp::from_nanos(start), step_nanos, counts: vec![0; count] }
+    }
+
+    /// Counts so many at a time; those outside of the buckets are not counted.
+    pub fn add(&mut self, time: Timestamp, count: u64) {
+        let bucket = time.as_nanos().saturating_sub(self.start.as_nanos()) / self.step_nanos;
+        if let Some(counted) = usize::try_from(bucket).ok().and_then(|n| self.counts.get_mut(n)) {
+            *counted += count;
+        }
+    }
+
     /// Each bucket's beginning and count.
     pub fn buckets(&self) -> Vec<(Timestamp, u64)> {
         let starts = (0i64..).map(|n| self.start.plus_nanos(n.saturating_mul(self.step_nanos)));
         starts.zip(self.counts.iter().copied()).collect()
     }
+}
+
+/// What the events found have of a field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facet {
+    /// The field.
+    pub field: String,
+    /// How many of the events have it.
+    pub events: u64,
+    /// How many different values they have; `None` for fields of text and others without a column,
+    /// whose values are not counted.
+    pub distinct: Option<u64>,
+    /// Whether all values were counted; else there were more than [`Limits::groups`].
+    pub whole: bool,
+    /// The most frequent values.
+    pub values: Vec<FacetValue>,
 }
 
 /// A value of a field, and how many events have it.
@@ -178,6 +261,45 @@ pub struct Results {
     pub partial: Vec<Partial>,
     /// If it was asked for and anything was found.
     pub histogram: Option<Histogram>,
-    /// For each field that was asked for, its most frequent values.
-    pub facets: Vec<(String, Vec<FacetValue>)>,
+    /// What was found of each field that was asked for.
+    pub facets: Vec<Facet>,
+}
+
+/// The smallest length of time that people count in and that is at least this long.
+fn step(nanos: i64) -> i64 {
+    const MS: i64 = 1_000_000;
+    const S: i64 = 1000 * MS;
+    const STEPS: [i64; 26] = [
+        MS,
+        10 * MS,
+        100 * MS,
+        S,
+        2 * S,
+        5 * S,
+        10 * S,
+        15 * S,
+        30 * S,
+        60 * S,
+        120 * S,
+        300 * S,
+        600 * S,
+        900 * S,
+        1800 * S,
+        3600 * S,
+        7200 * S,
+        10_800 * S,
+        21_600 * S,
+        43_200 * S,
+        86_400 * S,
+        172_800 * S,
+        604_800 * S,
+        2_592_000 * S,
+        7_776_000 * S,
+        31_536_000 * S,
+    ];
+    let years = nanos / (31_536_000 * S) + 1;
+    STEPS
+        .into_iter()
+        .find(|step| *step >= nanos)
+        .unwrap_or_else(|| years.saturating_mul(31_536_000 * S))
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use event::Timestamp;
-use query::{Aggregate, Filter, Function, Groups, Pipe, Stats};
+use query::{Filter, Groups, Pipe, Stats};
 use tantivy::schema::IndexRecordOption;
 use tantivy::{DocSet, TERMINATED, Term};
 
@@ -15,12 +15,13 @@ use crate::bits::Bits;
 use crate::error::IndexError;
 use crate::filter::{in_range, passing};
 use crate::group;
-use crate::index::{Inner, guarded};
+use crate::index::{FieldInfo, Index, Inner, guarded};
 use crate::merge::Merged;
 use crate::metrics;
 use crate::partition::{Kind, Partition};
-use crate::request::{Histogram, Hit, Kinds, Limits, Partial, Results, SearchRequest};
+use crate::request::{Histogram, Hit, Kinds, Limits, Partial, Results, Search, SearchRequest};
 use crate::segment::{Segment, Stop};
+use crate::sequence::{self, Steps};
 
 /// Times of documents that are read from their column at once.
 const BLOCK: usize = 1024;
@@ -137,6 +138,20 @@ impl Searcher {
     }
 }
 
+impl Search for Searcher {
+    fn search(&self, request: &SearchRequest<'_>) -> Results {
+        Searcher::search(self, request)
+    }
+
+    fn get(&self, id: &str) -> Result<Option<Hit>, IndexError> {
+        Searcher::get(self, id)
+    }
+
+    fn fields(&self) -> Result<Vec<FieldInfo>, IndexError> {
+        Ok(Index { inner: self.inner.clone() }.fields())
+    }
+}
+
 fn find(partition: &Partition, id: &str) -> Result<Option<Hit>, IndexError> {
     let wrong = || IndexError::partition(partition.id, "looking up an id");
     let term = Term::from_field_text(partition.fields.id, id);
@@ -177,14 +192,24 @@ pub(crate) struct Plan<'r> {
     pub(crate) filter: Filter,
     /// A statistic that columns alone can give.
     pub(crate) grouped: Option<(&'r Pipe, Stats)>,
+    /// A sequence that columns alone can give, and for how many events there is room.
+    pub(crate) sequence: Option<(&'r query::Sequence, AtomicUsize)>,
     /// The pipes after that, or all of them.
     pub(crate) pipes: &'r [Pipe],
     /// How many of the newest events are read whole.
     pub(crate) wanted: usize,
     /// Whether pipes need every event, so that `wanted` may be too few.
     pub(crate) needs_all: bool,
-    pub(crate) facets: Vec<(Pipe, Stats)>,
+    pub(crate) facets: Vec<FacetPlan>,
     pub(crate) deadline: Instant,
+}
+
+/// How the numbers of a field are had.
+pub(crate) struct FacetPlan {
+    has: Filter,
+    pub(crate) pipe: Pipe,
+    /// How its values are counted, if columns can tell.
+    pub(crate) grouping: Option<Stats>,
 }
 
 impl<'r> Plan<'r> {
@@ -198,35 +223,39 @@ impl<'r> Plan<'r> {
             filters.push(filter.clone());
             pipes = rest;
         }
+        if let Some(Pipe::Sequence(sequence)) = pipes.first() {
+            filters.push(sequence.candidates());
+        }
+        let mut sequence = None;
+        if let Some((Pipe::Sequence(wanted), rest)) = pipes.split_first()
+            && sequence::is_columnar(wanted)
+        {
+            sequence = Some((wanted, AtomicUsize::new(limits.sequence_events)));
+            pipes = rest;
+        }
         let mut grouped = None;
-        if let Some((pipe, rest)) = pipes.split_first()
+        if sequence.is_none()
+            && let Some((pipe, rest)) = pipes.split_first()
             && let Some(stats) = pipe.grouping().filter(group::is_columnar)
         {
             grouped = Some((pipe, stats));
             pipes = rest;
         }
         let (wanted, needs_all) = wanted(pipes, limits);
-        let facets = request
-            .facets
-            .iter()
-            .map(|field| {
-                let pipe = Pipe::Top {
-                    count: request.facet_values,
-                    field: (*field).to_owned(),
-                    rare: false,
-                };
-                let count =
-                    Aggregate { function: Function::Count, field: None, name: "count".into() };
-                (pipe, Stats { aggregates: vec![count], by: vec![(*field).to_owned()] })
-            })
-            .filter(|(_, stats)| group::is_columnar(stats))
-            .collect();
+        let facets = request.facets.iter().map(|field| {
+            let (fields, by) = (vec![(*field).to_owned()], Vec::new());
+            let pipe = Pipe::Top { count: request.facet_values, fields, by, rare: false };
+            let grouping = pipe.grouping().filter(group::is_columnar);
+            FacetPlan { has: Filter::exists(field), pipe, grouping }
+        });
+        let facets = facets.collect();
         Plan {
             request,
             filter: Filter::and(filters),
-            wanted: if grouped.is_some() { 0 } else { wanted },
+            wanted: if grouped.is_some() || sequence.is_some() { 0 } else { wanted },
             needs_all,
             grouped,
+            sequence,
             pipes,
             facets,
             deadline: started + limits.time,
@@ -235,7 +264,7 @@ impl<'r> Plan<'r> {
 
     /// The buckets of the histogram, still empty.
     fn histogram(&self, work: &[Work]) -> Option<Histogram> {
-        let buckets = i64::try_from(self.request.histogram?).ok()?.clamp(1, BUCKETS_MAX);
+        let buckets = self.request.histogram?;
         let range = self.request.range;
         let mut first = i64::MAX;
         let mut last = i64::MIN;
@@ -250,58 +279,9 @@ impl<'r> Plan<'r> {
         if first > last {
             return None;
         }
-        // An end that was asked for is shown, as long as it does not make a sliver of the rest.
-        let first = range.since.map_or(first, |since| since.as_nanos());
-        let last = range.until.map_or(last, |until| until.as_nanos().saturating_sub(1)).max(first);
-        let length = last.saturating_sub(first).saturating_add(1);
-        let step_nanos = step(length / buckets);
-        let start = first.div_euclid(step_nanos).saturating_mul(step_nanos);
-        let count = (last.saturating_sub(start) / step_nanos).saturating_add(1);
-        let counts = vec![0; usize::try_from(count.min(2 * BUCKETS_MAX)).unwrap_or(0)];
-        Some(Histogram { start: Timestamp::from_nanos(start), step_nanos, counts })
+        let (first, last) = (Timestamp::from_nanos(first), Timestamp::from_nanos(last));
+        Some(Histogram::between(range, first, last, buckets))
     }
-}
-
-/// The most buckets of a histogram; a screen has no more columns.
-const BUCKETS_MAX: i64 = 2000;
-
-/// The smallest length of time that people count in and that is at least this long.
-fn step(nanos: i64) -> i64 {
-    const MS: i64 = 1_000_000;
-    const S: i64 = 1000 * MS;
-    const STEPS: [i64; 26] = [
-        MS,
-        10 * MS,
-        100 * MS,
-        S,
-        2 * S,
-        5 * S,
-        10 * S,
-        15 * S,
-        30 * S,
-        60 * S,
-        120 * S,
-        300 * S,
-        600 * S,
-        900 * S,
-        1800 * S,
-        3600 * S,
-        7200 * S,
-        10_800 * S,
-        21_600 * S,
-        43_200 * S,
-        86_400 * S,
-        172_800 * S,
-        604_800 * S,
-        2_592_000 * S,
-        7_776_000 * S,
-        31_536_000 * S,
-    ];
-    let years = nanos / (31_536_000 * S) + 1;
-    STEPS
-        .into_iter()
-        .find(|step| *step >= nanos)
-        .unwrap_or_else(|| years.saturating_mul(31_536_000 * S))
 }
 
 /// How many of the newest events the pipes need whole, and whether they would need all.
@@ -325,7 +305,9 @@ pub(crate) struct Found {
     pub(crate) newest: Vec<(i64, u32)>,
     pub(crate) histogram: Option<Vec<u64>>,
     pub(crate) groups: Option<Groups>,
-    pub(crate) facets: Vec<Groups>,
+    pub(crate) steps: Steps,
+    /// For each facet, how many events have the field, and its values.
+    pub(crate) facets: Vec<(u64, Option<Groups>)>,
     /// Its time was up; the rest is what was found until then.
     pub(crate) timed_out: bool,
 }
@@ -376,6 +358,7 @@ fn segment_answer(
         newest: Vec::new(),
         histogram: None,
         groups: None,
+        steps: Steps::default(),
         facets: Vec::new(),
         timed_out: false,
     };
@@ -410,8 +393,16 @@ fn fill(
     if let Some((pipe, stats)) = &plan.grouped {
         found.groups = Some(group::count(segment, &bits, pipe, stats, groups_max)?);
     }
-    for (pipe, stats) in &plan.facets {
-        found.facets.push(group::count(segment, &bits, pipe, stats, groups_max)?);
+    if let Some((wanted, room)) = &plan.sequence {
+        found.steps = sequence::steps(segment, &bits, wanted, room)?;
+    }
+    for FacetPlan { has, pipe, grouping } in &plan.facets {
+        let events = u64::from(passing(segment, has, &bits)?.count());
+        let groups = match grouping {
+            Some(stats) => Some(group::count(segment, &bits, pipe, stats, groups_max)?),
+            None => None,
+        };
+        found.facets.push((events, groups));
     }
     Ok(())
 }

@@ -243,7 +243,7 @@ fn fields_and_facets_are_told() {
     request.histogram = Some(20);
     let results = index.searcher().search(&request);
     let facets = format!("{:?}", results.facets);
-    insta::assert_snapshot!(facets, @r#"[("user.name", [FacetValue { value: Text("anna"), count: 30 }]), ("host.name", [])]"#);
+    insta::assert_snapshot!(facets, @r#"[Facet { field: "user.name", events: 30, distinct: Some(1), whole: true, values: [FacetValue { value: Text("anna"), count: 30 }] }, Facet { field: "host.name", events: 0, distinct: Some(0), whole: true, values: [] }]"#);
     let histogram = results.histogram.unwrap();
     assert_eq!(histogram.step_nanos, 3 * 3600 * 1_000_000_000);
     assert_eq!(histogram.counts.iter().sum::<u64>(), 30);

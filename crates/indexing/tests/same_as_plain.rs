@@ -190,6 +190,18 @@ fn pipes() -> impl Strategy<Value = &'static str> {
         "| sort event.id | fields event.id, user.name, process.pid",
         "| dedup user.name | stats count",
         "| stats count by a, b, c, d, e",
+        "| stats first(user.name), last(process.pid), first(source.ip) as ip by host.name",
+        "| stats last(event.created), first(message) by user.name",
+        "| stats p50(process.pid), p95(process.pid), percentile(user.name, 12.5) by host.name",
+        "| stats p0(process.pid), p100(source.ip), median(process.pid)",
+        "| timechart span=6h first(host.name), p90(process.pid) by user.name",
+        "| top 2 user.name, host.name",
+        "| rare 1 user.name by host.name",
+        "| fields user.name as who, process.pid | sort -who, process.pid desc | head 3",
+        "| dedup 2 user.name | stats count by user.name",
+        "| sequence by user.name within 20h [host.name:*a*] [*] [process.pid>0]",
+        "| sequence within 30h [user.name:*] [host.name:*] | where events:id-1*",
+        "| where process.pid:* | sequence by user.name, host.name within 9h [*] [*]",
     ])
 }
 
@@ -284,8 +296,8 @@ proptest! {
             let mut wanted: Vec<Event> =
                 in_range.iter().filter(|event| query::matches(&query.filter, event)).cloned().collect();
             wanted.sort_by_key(|event| std::cmp::Reverse(event.timestamp()));
-            // Where order decides (dedup), equal times must not.
-            if pipes.contains("dedup") {
+            // Where order decides, equal times must not.
+            if pipes.contains("dedup") || pipes.contains("head") {
                 let mut times: Vec<_> = wanted.iter().map(Event::timestamp).collect();
                 times.dedup();
                 prop_assume!(times.len() == wanted.len());
@@ -294,7 +306,7 @@ proptest! {
             request.range = range;
             let results = searcher.search(&request);
             prop_assert_eq!(&results.partial, &vec![], "{}", &text);
-            match (results.answer, query::run(&query.pipes, wanted)) {
+            match (results.answer, query::run(&query.pipes, wanted, &mut Vec::new())) {
                 (Answer::Table(table), Rows::Table(plain)) => {
                     prop_assert_eq!(&table.columns, &plain.columns);
                     prop_assert_eq!(sums_rounded(&table), sums_rounded(&plain), "{}", &text);
@@ -332,6 +344,7 @@ fn answers_are_bounded_and_say_so() {
     insta::assert_snapshot!(partial("* | stats count by user.name", Limits { groups: 7, ..limits.clone() }), @"more groups than the limit of 7; those first met were counted");
     insta::assert_snapshot!(partial("* | stats count by user.name", Limits { rows: 7, ..limits.clone() }), @"more rows than the limit of 7; the first are shown");
     insta::assert_snapshot!(partial("* | stats count by message", Limits { documents: 10, ..limits.clone() }), @"this pipe reads whole events, and only the newest 10 were read");
+    insta::assert_snapshot!(partial("* | sequence within 1m [*] [user.name:user499]", Limits { sequence_events: 10, ..limits.clone() }), @"more than 10 events pass a step of the sequence, and the oldest were left out; narrow the time range or the steps");
     insta::assert_snapshot!(partial("* | head 20 | sort user.name", Limits { documents: 100, ..limits.clone() }), @"");
     let query = query::parse("anna").unwrap();
     let mut request = SearchRequest::new(&query);

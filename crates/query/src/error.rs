@@ -9,8 +9,12 @@ pub struct ParseError {
     pub message: String,
     /// The column, from 1, counted in characters.
     pub column: usize,
+    /// How many characters from there are meant; at least one.
+    pub length: usize,
     /// What may have been meant, or what to write instead.
     pub help: Option<String>,
+    /// What to write instead of these characters, if that is known.
+    pub suggestion: Option<String>,
     /// The whole query.
     pub text: String,
 }
@@ -20,7 +24,27 @@ const SHOWN_CHARS_MAX: usize = 120;
 
 impl ParseError {
     pub(crate) fn new(text: &str, at: usize, message: impl Into<String>) -> Self {
-        ParseError { message: message.into(), column: at + 1, help: None, text: text.to_owned() }
+        ParseError {
+            message: message.into(),
+            column: at + 1,
+            length: 1,
+            help: None,
+            suggestion: None,
+            text: text.to_owned(),
+        }
+    }
+
+    pub(crate) fn length(mut self, length: usize) -> Self {
+        self.length = length.max(1);
+        self
+    }
+
+    /// This was probably meant.
+    pub(crate) fn suggest(mut self, suggestion: impl Into<String>) -> Self {
+        let suggestion = suggestion.into();
+        self.help = Some(format!("did you mean `{suggestion}`?"));
+        self.suggestion = Some(suggestion);
+        self
     }
 
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
@@ -39,9 +63,13 @@ impl ParseError {
             .take(SHOWN_CHARS_MAX)
             .map(|c| if c.is_control() { ' ' } else { c })
             .collect();
-        let mut out = format!("{shown}\n{}^ {}", " ".repeat(before - from), self.message);
+        // What is meant may go on behind what is shown.
+        let room = (shown.chars().count() + 1).saturating_sub(before - from).max(1);
+        let marks = "^".repeat(self.length.min(room));
+        let indent = " ".repeat(before - from);
+        let mut out = format!("{shown}\n{indent}{marks} {}", self.message);
         if let Some(help) = &self.help {
-            out.push_str(&format!("\n{}  {help}", " ".repeat(before - from)));
+            out.push_str(&format!("\n{indent}{} {help}", " ".repeat(marks.len())));
         }
         out
     }
@@ -60,11 +88,14 @@ impl fmt::Display for ParseError {
 impl std::error::Error for ParseError {}
 
 /// The candidate nearest to a word, if it is near enough to have been meant.
-pub(crate) fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(
+    word: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
     let word = word.to_lowercase();
     candidates
-        .iter()
-        .map(|candidate| (distance(&word, candidate), *candidate))
+        .into_iter()
+        .map(|candidate| (distance(&word, &candidate.to_lowercase()), candidate))
         .filter(|(distance, candidate)| *distance <= 1 + candidate.chars().count() / 3)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
@@ -98,8 +129,8 @@ mod tests {
     #[test]
     fn near_words_are_suggested() {
         let pipes = ["stats", "head", "sort", "fields", "top"];
-        assert_eq!(nearest("stat", &pipes), Some("stats"));
-        assert_eq!(nearest("haed", &pipes), None.or(Some("head")));
-        assert_eq!(nearest("frobnicate", &pipes), None);
+        assert_eq!(nearest("stat", pipes), Some("stats"));
+        assert_eq!(nearest("haed", pipes), None.or(Some("head")));
+        assert_eq!(nearest("frobnicate", pipes), None);
     }
 }

@@ -24,11 +24,13 @@ pub(crate) struct Cursor<'t> {
     pub(crate) text: &'t str,
     chars: Vec<char>,
     pub(crate) at: usize,
+    /// Whether this is a step of a sequence, which `]` ends.
+    pub(crate) in_step: bool,
 }
 
 impl<'t> Cursor<'t> {
     pub(crate) fn new(text: &'t str) -> Self {
-        Cursor { text, chars: text.chars().collect(), at: 0 }
+        Cursor { text, chars: text.chars().collect(), at: 0, in_step: false }
     }
 
     pub(crate) fn peek(&self) -> Option<char> {
@@ -63,6 +65,11 @@ impl<'t> Cursor<'t> {
         ParseError::new(self.text, at, message)
     }
 
+    /// An error about what was read from `at` up to here.
+    pub(crate) fn error_from(&self, at: usize, message: impl Into<String>) -> ParseError {
+        ParseError::new(self.text, at, message).length(self.at.saturating_sub(at))
+    }
+
     /// The next word as it stands, if it is only letters: a keyword perhaps. Takes nothing.
     pub(crate) fn peek_keyword(&self) -> String {
         let word: String =
@@ -70,9 +77,7 @@ impl<'t> Cursor<'t> {
         let after = self.chars.get(self.at + word.chars().count());
         match after {
             None => word.to_ascii_lowercase(),
-            Some(c) if c.is_whitespace() || matches!(c, '(' | ')' | '|' | '"') => {
-                word.to_ascii_lowercase()
-            }
+            Some(c) if c.is_whitespace() || "()|\"[],".contains(*c) => word.to_ascii_lowercase(),
             _ => String::new(),
         }
     }
@@ -107,7 +112,7 @@ impl<'t> Cursor<'t> {
         let mut pieces: Vec<Piece> = Vec::new();
         let mut text = String::new();
         while let Some(c) = self.peek() {
-            if c.is_whitespace() || ends(place, c) {
+            if c.is_whitespace() || ends(place, c) || (c == ']' && self.in_step) {
                 break;
             }
             self.at += 1;
@@ -159,7 +164,9 @@ impl<'t> Cursor<'t> {
             }
         }
         let after = self.chars.get(at + 1);
-        let closed = after.is_none_or(|c| c.is_whitespace() || matches!(c, ')' | '|' | ','));
+        let closed = after.is_none_or(|c| {
+            c.is_whitespace() || matches!(c, ')' | '|' | ',') || (*c == ']' && self.in_step)
+        });
         if !closed || text.is_empty() {
             return None;
         }

@@ -34,11 +34,14 @@
 //!
 //! # Pipes
 //!
-//! `stats AGG [as NAME], … [by FIELD, …]` (`count`, `dc`, `sum`, `avg`, `min`, `max`),
-//! `timechart span=1h [AGG, …] [by FIELD]`, `top [N] FIELD`, `rare [N] FIELD`, `head [N]`,
-//! `sort [-]FIELD, …`, `fields FIELD, …`, `where FILTER`, `dedup FIELD, …`. Groups keep the case of
-//! their values; an event without one of the fields after `by` is in no group, one with several
-//! values is in a group for each.
+//! `stats AGG [as NAME], … [by FIELD, …]` (`count`, `dc`, `sum`, `avg`, `min`, `max`, `first`,
+//! `last`, `p95`, `percentile(FIELD, 99.9)`), `timechart span=1h [AGG, …] [by FIELD, …]`,
+//! `top [N] FIELD, … [by FIELD, …]`, `rare` likewise, `head [N]`, `sort [-]FIELD, …`,
+//! `fields FIELD [as NAME], …`, `where FILTER`, `dedup [N] FIELD, …`,
+//! `sequence [by FIELD, …] within 5m [FILTER] [FILTER] …`. Groups keep the case of their values; an
+//! event without one of the fields after `by` is in no group, one with several values is in a group
+//! for each. What sequences are is told in `sequence`; `docs/search.md` has the grammar, and an
+//! example of everything.
 //!
 //! What the crate refuses to do: know of any engine. [`matches`](fn@matches) is the meaning of a
 //! filter, and [`run`] that of pipes; the index, the live tail and whatever else answers queries is
@@ -48,12 +51,15 @@ mod cell;
 mod error;
 mod eval;
 mod glob;
+mod hints;
 mod lexer;
 mod parse;
 mod parse_pipes;
 mod pipes;
 mod print;
+mod sequence;
 mod stats;
+mod suggest;
 mod term;
 mod time;
 mod tree;
@@ -65,13 +71,16 @@ pub use eval::{
     Fields, Scalar, UNSEARCHED, is_text, is_unsearched, matches, matches_fields, scalar,
 };
 pub use glob::{Glob, Piece};
+pub use hints::{Hint, hints};
 pub use parse::{QUERY_BYTES_MAX, parse};
-pub use pipes::{Rows, cells, run, run_table};
-pub use stats::{Groups, State};
+pub use pipes::{Exceeded, Rows, cells, columns, run, run_table};
+pub use sequence::{Sequencer, Step};
+pub use stats::{EXACT_VALUES_MAX, Groups, State};
+pub use suggest::{Kind, Suggestions, Wanted, Word, quoted_if_needed, suggest};
 pub use term::{Network, Number, Term};
 pub use time::{TimeError, TimeRange, parse_duration, parse_time};
 pub use tree::{
-    Aggregate, At, Bound, FieldName, FieldTest, Filter, Function, Pattern, Pipe, Query, SortKey,
-    Stats, Test, WordTest, Words,
+    Aggregate, At, Bound, Column, FieldName, FieldTest, Filter, Function, Pattern, Percent, Pipe,
+    Query, Sequence, SortKey, Stats, Test, WordTest, Words,
 };
 pub use words::{WORD_CHARS_MAX, fold, fold_into, for_each_word, words};

@@ -48,9 +48,16 @@ pub(crate) fn filter(cursor: &mut Cursor<'_>) -> Result<Filter, ParseError> {
 pub(crate) fn unexpected(cursor: &Cursor<'_>) -> ParseError {
     match cursor.peek() {
         Some(')') => cursor.error(cursor.at, "this parenthesis was never opened"),
+        Some(']') => cursor.error(cursor.at, "a condition is missing before this bracket"),
         Some(c) => cursor.error(cursor.at, format!("`{c}` is not expected here")),
         None => cursor.error(cursor.at, "the query ends too early"),
     }
+}
+
+pub(crate) fn unclosed(cursor: &Cursor<'_>, open: usize) -> ParseError {
+    cursor
+        .error(open, "this parenthesis is not closed")
+        .help("add a `)`, or write `\\(` for a parenthesis that is meant")
 }
 
 struct Parser<'c, 't> {
@@ -78,6 +85,7 @@ impl Parser<'_, '_> {
             // Side by side means `and` too.
             match self.cursor.peek() {
                 None | Some(')') | Some('|') => return Ok(Filter::and(all)),
+                Some(']') if self.cursor.in_step => return Ok(Filter::and(all)),
                 Some(_) if self.cursor.peek_keyword() == "or" => return Ok(Filter::and(all)),
                 Some(_) => all.push(self.unary(field)?),
             }
@@ -126,6 +134,7 @@ impl Parser<'_, '_> {
             return Err(self
                 .cursor
                 .error(start, format!("`{word}` has nothing before it"))
+                .length(word.len())
                 .help(format!("to search for the word, write \"{word}\"")));
         }
         if self.cursor.peek() == Some('|') {
@@ -134,7 +143,7 @@ impl Parser<'_, '_> {
         if self.cursor.take('(') {
             let inner = self.or(field)?;
             if !self.cursor.take(')') {
-                return Err(self.cursor.error(start, "this parenthesis is not closed"));
+                return Err(unclosed(self.cursor, start));
             }
             return Ok(inner);
         }
@@ -161,7 +170,7 @@ impl Parser<'_, '_> {
         if self.cursor.regex().is_some() {
             return Err(self
                 .cursor
-                .error(from, "a regular expression needs a field")
+                .error_from(from, "a regular expression needs a field")
                 .help("write field:/…/, or quotes around it to search for its words"));
         }
         let word = self.cursor.bare(Place::Free);
@@ -187,7 +196,7 @@ impl Parser<'_, '_> {
         if words.is_empty() {
             return Err(self
                 .cursor
-                .error(start, "there is no letter or digit to search for")
+                .error_from(start, "there is no letter or digit to search for")
                 .help("name a field: field:\"…\" compares its whole value"));
         }
         Ok(Filter::Words(WordTest { pattern, words, at: At(start) }))
@@ -208,7 +217,7 @@ impl Parser<'_, '_> {
                 let open = self.cursor.at - 1;
                 let inner = self.or(Some(&field))?;
                 if !self.cursor.take(')') {
-                    return Err(self.cursor.error(open, "this parenthesis is not closed"));
+                    return Err(unclosed(self.cursor, open));
                 }
                 return Ok(inner);
             }
@@ -248,7 +257,7 @@ impl Parser<'_, '_> {
                 .help(format!("`{}:*` finds events that have the field", field.as_str()))),
             Pattern::Text(text) if Network::is_wrong(&text) => Err(self
                 .cursor
-                .error(start, format!("there is no network `{text}`"))
+                .error_from(start, format!("there is no network `{text}`"))
                 .help("after an address, `/` is followed by up to 32 bits, for IPv6 128; a text is put in quotes")),
             Pattern::Text(text) => Ok(Test::Equal(Term::new(text))),
             Pattern::Glob(glob) if matches!(glob.pieces(), [crate::glob::Piece::Any]) => {
@@ -265,7 +274,8 @@ impl Parser<'_, '_> {
                 let reason = error.to_string();
                 let line = reason.lines().last().unwrap_or_default().trim();
                 let reason = line.strip_prefix("error: ").unwrap_or(line);
-                Err(self.cursor.error(start, format!("not a regular expression: {reason}")))
+                let message = format!("not a regular expression: {reason}");
+                Err(self.cursor.error_from(start, message))
             }
         }
     }
@@ -319,7 +329,7 @@ impl Parser<'_, '_> {
             }
             Pattern::Glob(_) => Err(self
                 .cursor
-                .error(start, "wildcards do not go with ranges")
+                .error_from(start, "wildcards do not go with ranges")
                 .help("put quotes around the value if the star is meant")),
             Pattern::Text(_) => Err(self.cursor.error(start, "a value is missing here")),
         }
@@ -412,12 +422,13 @@ mod tests {
         "#);
         assert_snapshot!(shown("source.ip:10.0.0.0/99"), @r"
         source.ip:10.0.0.0/99
-                  ^ there is no network `10.0.0.0/99`
-                    after an address, `/` is followed by up to 32 bits, for IPv6 128; a text is put in quotes
+                  ^^^^^^^^^^^ there is no network `10.0.0.0/99`
+                              after an address, `/` is followed by up to 32 bits, for IPv6 128; a text is put in quotes
         ");
         assert_snapshot!(shown("(a or b"), @r"
         (a or b
         ^ this parenthesis is not closed
+          add a `)`, or write `\(` for a parenthesis that is meant
         ");
         assert_snapshot!(shown("a) b"), @r"
         a) b
@@ -429,12 +440,12 @@ mod tests {
         ");
         assert_snapshot!(shown("or a"), @r#"
         or a
-        ^ `or` has nothing before it
-          to search for the word, write "or"
+        ^^ `or` has nothing before it
+           to search for the word, write "or"
         "#);
         assert_snapshot!(shown("x:/(/"), @r"
         x:/(/
-          ^ not a regular expression: unclosed group
+          ^^^ not a regular expression: unclosed group
         ");
         assert_snapshot!(shown("x:[1 2]"), @r"
         x:[1 2]
@@ -448,8 +459,8 @@ mod tests {
         "#);
         assert_snapshot!(shown("a --"), @r#"
         a --
-          ^ there is no letter or digit to search for
-            name a field: field:"…" compares its whole value
+          ^^ there is no letter or digit to search for
+             name a field: field:"…" compares its whole value
         "#);
         assert!(parse(&"(".repeat(100_000)).is_err());
         assert!(parse(&"not ".repeat(10_000)).is_err());

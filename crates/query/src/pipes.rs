@@ -1,14 +1,15 @@
 //! The meaning of pipes, over rows in memory.
 
 use std::cmp::Ordering;
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use event::{Event, Timestamp};
 
 use crate::cell::{Cell, Table, TableRow};
 use crate::eval::{matches, matches_fields, scalar};
+use crate::sequence::{self, Sequencer};
 use crate::stats::Groups;
-use crate::tree::{Aggregate, Function, Pipe, SortKey, Stats};
+use crate::tree::{Aggregate, Column, Function, Pipe, Sequence, SortKey, Stats};
 
 /// What a query gives: events as they are until a pipe makes a table of them.
 #[derive(Debug, Clone)]
@@ -22,6 +23,23 @@ pub enum Rows {
 /// The most groups that pipes over rows make.
 const GROUPS_MAX: usize = 1_000_000;
 
+/// A bound that pipes over rows ran into, so that what they gave is not whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Exceeded {
+    /// Too many groups, or one row in too many.
+    #[error("more groups than the limit of {GROUPS_MAX}; those first met were counted")]
+    Groups,
+    /// Too many entities with the beginning of a sequence at one time.
+    #[error(
+        "more than {} entities were in the middle of the sequence at one time, and the others were left out; add a step that fewer events pass, or shorten `within`",
+        sequence::ENTITIES_MAX
+    )]
+    Entities,
+    /// Too many sequences.
+    #[error("more than {} sequences were found; the earliest are shown", sequence::FOUND_MAX)]
+    Sequences,
+}
+
 /// The different values of an event's field, in their order.
 pub fn cells(event: &Event, field: &str) -> Vec<Cell> {
     let mut cells: Vec<Cell> = Vec::new();
@@ -34,8 +52,9 @@ pub fn cells(event: &Event, field: &str) -> Vec<Cell> {
     cells
 }
 
-/// Runs pipes over events, which stand in the order in which they are shown.
-pub fn run(pipes: &[Pipe], events: Vec<Event>) -> Rows {
+/// Runs pipes over events, which stand in the order in which they are shown. Bounds that were hit
+/// are added to `exceeded`.
+pub fn run(pipes: &[Pipe], events: Vec<Event>, exceeded: &mut Vec<Exceeded>) -> Rows {
     let Some((pipe, rest)) = pipes.split_first() else { return Rows::Events(events) };
     let next = match pipe {
         Pipe::Head(count) => {
@@ -55,34 +74,75 @@ pub fn run(pipes: &[Pipe], events: Vec<Event>) -> Rows {
             keyed.sort_by(|a, b| compare(&a.0, &b.0, keys));
             keyed.into_iter().map(|(_, event)| event).collect()
         }
-        Pipe::Dedup(fields) => {
-            let mut seen = HashSet::new();
+        Pipe::Dedup { count, fields } => {
+            let mut seen = Seen::default();
             let mut events = events;
             events.retain(|event| {
-                seen.insert(fields.iter().map(|field| cells(event, field)).collect::<Vec<_>>())
+                let key = fields.iter().map(|field| one(cells(event, field))).collect();
+                seen.is_among_first(*count, key)
             });
             events
         }
-        Pipe::Fields(fields) => {
+        Pipe::Fields(columns) => {
             let rows = events
                 .iter()
-                .map(|event| fields.iter().map(|field| one(cells(event, field))).collect())
+                .map(|event| columns.iter().map(|c| one(cells(event, &c.field))).collect())
                 .collect();
-            return Rows::Table(run_table(rest, Table { columns: fields.clone(), rows }));
+            let table = Table { columns: names(columns), rows };
+            return Rows::Table(run_table(rest, table, exceeded));
+        }
+        Pipe::Sequence(wanted) => {
+            let table = sequences(wanted, &events, exceeded);
+            return Rows::Table(run_table(rest, table, exceeded));
         }
         Pipe::Stats(_) | Pipe::Top { .. } | Pipe::Timechart { .. } => {
-            let rows = events.len();
-            let table = grouped(pipe, rows, |row, field| {
-                events.get(row).map_or(vec![], |e| cells(e, field))
-            });
-            return Rows::Table(run_table(rest, table));
+            let of = |row: usize, field: &str| events.get(row).map_or(vec![], |e| cells(e, field));
+            let table = grouped(pipe, events.len(), of, exceeded);
+            return Rows::Table(run_table(rest, table, exceeded));
         }
     };
-    run(rest, next)
+    run(rest, next, exceeded)
 }
 
-/// Runs pipes over a table.
-pub fn run_table(pipes: &[Pipe], mut table: Table) -> Table {
+/// How often each combination of values came.
+#[derive(Default)]
+struct Seen(HashMap<Vec<Cell>, usize, foldhash::fast::RandomState>);
+
+impl Seen {
+    fn is_among_first(&mut self, count: usize, key: Vec<Cell>) -> bool {
+        let times = self.0.entry(key).or_default();
+        *times += 1;
+        *times <= count
+    }
+}
+
+fn names(columns: &[Column]) -> Vec<String> {
+    columns.iter().map(|column| column.name.clone()).collect()
+}
+
+/// Finds sequences among events in any order.
+fn sequences(wanted: &Sequence, events: &[Event], exceeded: &mut Vec<Exceeded>) -> Table {
+    let mut steps: Vec<sequence::Step> = events
+        .iter()
+        .filter_map(|event| {
+            let keys: Vec<Vec<Cell>> = wanted.by.iter().map(|field| cells(event, field)).collect();
+            Some(sequence::Step {
+                at: event.timestamp()?,
+                id: event.str("event.id").unwrap_or_default().into(),
+                passes: wanted.passed(|filter| matches(filter, event)),
+                keys,
+            })
+        })
+        .filter(|step| step.passes != 0)
+        .collect();
+    steps.sort_by(sequence::Step::order);
+    let mut sequencer = Sequencer::new(wanted);
+    steps.into_iter().for_each(|step| sequencer.take(step));
+    sequencer.finish(exceeded)
+}
+
+/// Runs pipes over a table. Bounds that were hit are added to `exceeded`.
+pub fn run_table(pipes: &[Pipe], mut table: Table, exceeded: &mut Vec<Exceeded>) -> Table {
     for pipe in pipes {
         match pipe {
             Pipe::Head(count) => table.rows.truncate(*count),
@@ -98,25 +158,32 @@ pub fn run_table(pipes: &[Pipe], mut table: Table) -> Table {
                 };
                 table.rows.sort_by(|a, b| compare(&key(a), &key(b), keys));
             }
-            Pipe::Dedup(fields) => {
+            Pipe::Dedup { count, fields } => {
                 let at: Vec<Option<usize>> = fields.iter().map(|f| table.column(f)).collect();
-                let mut seen = HashSet::new();
+                let mut seen = Seen::default();
                 table.rows.retain(|row| {
-                    seen.insert(at.iter().map(|at| cell(row, *at).clone()).collect::<Vec<_>>())
+                    let key = at.iter().map(|at| cell(row, *at).clone()).collect();
+                    seen.is_among_first(*count, key)
                 });
             }
-            Pipe::Fields(fields) => {
-                let at: Vec<Option<usize>> = fields.iter().map(|f| table.column(f)).collect();
+            Pipe::Fields(columns) => {
+                let at: Vec<Option<usize>> =
+                    columns.iter().map(|column| table.column(&column.field)).collect();
                 for row in &mut table.rows {
                     *row = at.iter().map(|at| cell(row, *at).clone()).collect();
                 }
-                table.columns.clone_from(fields);
+                table.columns = names(columns);
+            }
+            // Rows are no events that could follow each other: see `parse`, which refuses it.
+            Pipe::Sequence(wanted) => {
+                table = Table { columns: wanted.columns(), rows: Vec::new() };
             }
             Pipe::Stats(_) | Pipe::Top { .. } | Pipe::Timechart { .. } => {
-                table = grouped(pipe, table.rows.len(), |row, field| {
+                let of = |row: usize, field: &str| {
                     let at = table.column(field);
                     table.rows.get(row).map_or(vec![], |row| several(cell(row, at)))
-                });
+                };
+                table = grouped(pipe, table.rows.len(), of, exceeded);
             }
         }
     }
@@ -133,16 +200,32 @@ pub(crate) fn grouping(pipe: &Pipe) -> Option<Stats> {
             stats.by.insert(0, "@timestamp".to_owned());
             Some(stats)
         }
-        Pipe::Top { field, .. } => Some(Stats {
+        Pipe::Top { fields, by, .. } => Some(Stats {
             aggregates: vec![Aggregate {
                 function: Function::Count,
                 field: None,
                 name: "count".to_owned(),
             }],
-            by: vec![field.clone()],
+            by: by.iter().chain(fields).cloned().collect(),
         }),
         _ => None,
     }
+}
+
+/// The columns of the table that pipes make; `None` while they keep whole events.
+pub fn columns(pipes: &[Pipe]) -> Option<Vec<String>> {
+    let mut columns = None;
+    for pipe in pipes {
+        if let Some(stats) = pipe.grouping() {
+            let counted = stats.aggregates.into_iter().map(|aggregate| aggregate.name);
+            columns = Some(stats.by.into_iter().chain(counted).collect());
+        } else if let Pipe::Fields(all) = pipe {
+            columns = Some(names(all));
+        } else if let Pipe::Sequence(sequence) = pipe {
+            columns = Some(sequence.columns());
+        }
+    }
+    columns
 }
 
 impl Pipe {
@@ -165,21 +248,33 @@ impl Pipe {
 
     /// What an aggregating pipe does with its finished groups: `top` and `rare` sort and cut.
     pub fn finish(&self, mut table: Table) -> Table {
-        if let Pipe::Top { count, rare, .. } = self {
-            // The table is sorted by value already, and the sort is stable.
+        if let Pipe::Top { count, fields, by, rare } = self {
+            let counted = by.len() + fields.len();
+            // The table is sorted by its values already, and the sort is stable.
             table.rows.sort_by(|a, b| {
-                let order = a.get(1).cmp(&b.get(1));
-                if *rare { order } else { order.reverse() }
+                let order = a.get(counted).cmp(&b.get(counted));
+                let order = if *rare { order } else { order.reverse() };
+                a.get(..by.len()).cmp(&b.get(..by.len())).then(order)
             });
-            table.rows.truncate(*count);
+            let mut seen = Seen::default();
+            table.rows.retain(|row| {
+                let group = row.get(..by.len()).unwrap_or_default().to_vec();
+                seen.is_among_first(*count, group)
+            });
         }
         table
     }
 }
 
-fn grouped(pipe: &Pipe, rows: usize, cells: impl Fn(usize, &str) -> Vec<Cell>) -> Table {
+fn grouped(
+    pipe: &Pipe,
+    rows: usize,
+    cells: impl Fn(usize, &str) -> Vec<Cell>,
+    exceeded: &mut Vec<Exceeded>,
+) -> Table {
     let Some(stats) = grouping(pipe) else { return Table::default() };
     let timechart = matches!(pipe, Pipe::Timechart { .. });
+    let by_time = stats.aggregates.iter().any(|aggregate| aggregate.function.is_by_time());
     let mut groups = Groups::new(&stats.aggregates, GROUPS_MAX);
     for row in 0..rows {
         let mut keys: Vec<Vec<Cell>> = stats.by.iter().map(|field| cells(row, field)).collect();
@@ -192,12 +287,21 @@ fn grouped(pipe: &Pipe, rows: usize, cells: impl Fn(usize, &str) -> Vec<Cell>) -
                 _ => false,
             });
         }
+        let at = || {
+            cells(row, "@timestamp").into_iter().find_map(|cell| match cell {
+                Cell::Time(time) => Some(time),
+                _ => None,
+            })
+        };
         let values: Vec<Option<Vec<Cell>>> = stats
             .aggregates
             .iter()
             .map(|aggregate| aggregate.field.as_deref().map(|field| cells(row, field)))
             .collect();
-        groups.add(&keys, &values);
+        groups.add(&keys, &values, if by_time { at() } else { None });
+    }
+    if groups.overflowed() {
+        exceeded.push(Exceeded::Groups);
     }
     pipe.finish(groups.into_table(&stats.by))
 }
@@ -265,7 +369,7 @@ mod tests {
             event
         })
         .collect();
-        match run(&parse(query).unwrap().pipes, events) {
+        match run(&parse(query).unwrap().pipes, events, &mut Vec::new()) {
             Rows::Events(events) => {
                 events.iter().map(|e| e.to_json()).collect::<Vec<_>>().join("\n")
             }
@@ -317,6 +421,29 @@ mod tests {
         a | x, y
         a | 
          | 
+        ");
+        assert_snapshot!(shown("* | stats first(n), last(host.name), p50(n), percentile(n, 75), first(nothing)"), @r"
+        first(n) | last(host.name) | p50(n) | p75(n) | first(nothing)
+        1 | a | 2.5 | 4 | 
+        ");
+        assert_snapshot!(shown("* | top 1 tags by host.name"), @r"
+        host.name | tags | count
+        a | x | 1
+        b | x | 1
+        ");
+        assert_snapshot!(shown("* | dedup 2 host.name | fields host.name as host, n | sort -n"), @r"
+        host | n
+        a | 10
+         | 4
+        b | 2.5
+        a | 1
+        ");
+        let found = shown(
+            "* | sequence by host.name within 1h [n:1] [n:10] | fields host.name, first, last",
+        );
+        assert_snapshot!(found, @r"
+        host.name | first | last
+        a | 2026-08-05T12:00:00Z | 2026-08-05T13:00:00Z
         ");
         assert_snapshot!(shown("* | dedup host.name | where n>3"), @r#"{"@timestamp":"2026-08-05T13:00:01Z","n":4}"#);
     }

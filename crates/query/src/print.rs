@@ -4,7 +4,8 @@ use std::fmt::{self, Display, Formatter, Write};
 
 use crate::glob::{Glob, Piece};
 use crate::tree::{
-    Aggregate, Bound, FieldTest, Filter, Pattern, Pipe, Query, SortKey, Stats, Test,
+    Aggregate, Bound, Column, FieldTest, Filter, Pattern, Pipe, Query, Sequence, SortKey, Stats,
+    Test,
 };
 
 impl Display for Query {
@@ -109,7 +110,20 @@ fn plain(c: char) -> bool {
 }
 
 fn keyword(text: &str) -> bool {
-    ["and", "or", "not", "to", "by", "as"].iter().any(|word| text.eq_ignore_ascii_case(word))
+    ["and", "or", "not", "to", "by", "as", "asc", "desc", "within"]
+        .iter()
+        .any(|word| text.eq_ignore_ascii_case(word))
+}
+
+/// A value as it is written in a query.
+pub(crate) fn value_text(text: &str) -> String {
+    struct Value<'t>(&'t str);
+    impl Display for Value<'_> {
+        fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+            value(f, self.0)
+        }
+    }
+    Value(text).to_string()
 }
 
 fn value(f: &mut Formatter<'_>, text: &str) -> fmt::Result {
@@ -153,9 +167,10 @@ impl Display for Pipe {
             Pipe::Timechart { span_nanos, stats } => {
                 write!(f, "timechart span={} {stats}", duration(*span_nanos))
             }
-            Pipe::Top { count, field, rare } => {
+            Pipe::Top { count, fields, by, rare } => {
                 write!(f, "{} {count} ", if *rare { "rare" } else { "top" })?;
-                value(f, field)
+                names(f, fields)?;
+                grouped_by(f, by)
             }
             Pipe::Head(count) => write!(f, "head {count}"),
             Pipe::Sort(keys) => {
@@ -165,41 +180,70 @@ impl Display for Pipe {
                     value(f, field)
                 })
             }
-            Pipe::Fields(fields) => {
+            Pipe::Fields(columns) => {
                 f.write_str("fields ")?;
-                list(f, fields, |f, field| value(f, field))
+                list(f, columns, |f, Column { field, name }| {
+                    value(f, field)?;
+                    renamed(f, field, name)
+                })
             }
             Pipe::Where(filter) => write!(f, "where {filter}"),
-            Pipe::Dedup(fields) => {
+            Pipe::Dedup { count, fields } => {
                 f.write_str("dedup ")?;
-                list(f, fields, |f, field| value(f, field))
+                // A field that looks like a number must not be taken for one.
+                if *count != 1 || fields.first().is_some_and(|f| f.starts_with(is_digit)) {
+                    write!(f, "{count} ")?;
+                }
+                names(f, fields)
+            }
+            Pipe::Sequence(Sequence { by, within_nanos, steps }) => {
+                f.write_str("sequence")?;
+                grouped_by(f, by)?;
+                write!(f, " within {}", duration(*within_nanos))?;
+                steps.iter().try_for_each(|step| write!(f, " [{step}]"))
             }
         }
     }
 }
 
+fn is_digit(c: char) -> bool {
+    c.is_ascii_digit()
+}
+
+fn names(f: &mut Formatter<'_>, fields: &[String]) -> fmt::Result {
+    list(f, fields, |f, field| value(f, field))
+}
+
+fn grouped_by(f: &mut Formatter<'_>, fields: &[String]) -> fmt::Result {
+    if fields.is_empty() {
+        return Ok(());
+    }
+    f.write_str(" by ")?;
+    names(f, fields)
+}
+
+fn renamed(f: &mut Formatter<'_>, default: &str, name: &str) -> fmt::Result {
+    if name == default {
+        return Ok(());
+    }
+    f.write_str(" as ")?;
+    value(f, name)
+}
+
 impl Display for Stats {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         list(f, &self.aggregates, |f, Aggregate { function, field, name }| {
-            f.write_str(function.as_str())?;
-            let mut default = function.as_str().to_owned();
+            let mut default = function.to_string();
+            f.write_str(&default)?;
             if let Some(field) = field {
                 f.write_char('(')?;
                 value(f, field)?;
                 f.write_char(')')?;
                 default = format!("{default}({field})");
             }
-            if *name != default {
-                f.write_str(" as ")?;
-                value(f, name)?;
-            }
-            Ok(())
+            renamed(f, &default, name)
         })?;
-        if !self.by.is_empty() {
-            f.write_str(" by ")?;
-            list(f, &self.by, |f, field| value(f, field))?;
-        }
-        Ok(())
+        grouped_by(f, &self.by)
     }
 }
 

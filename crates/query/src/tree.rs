@@ -1,5 +1,7 @@
 //! The syntax tree: what a query says, apart from how it was written.
 
+use std::fmt;
+
 use crate::glob::Glob;
 use crate::term::Term;
 
@@ -78,6 +80,11 @@ impl Filter {
     #[must_use]
     pub fn negated(self) -> Filter {
         Filter::Not(Box::new(self))
+    }
+
+    /// A field that is there.
+    pub fn exists(field: &str) -> Filter {
+        Filter::Field(FieldTest { field: FieldName::new(field), test: Test::Exists, at: At(0) })
     }
 
     /// A field that has this value.
@@ -256,10 +263,12 @@ pub enum Pipe {
     },
     /// `top` and `rare`: the most or the least frequent values.
     Top {
-        /// How many.
+        /// How many; with `by`, for each group.
         count: usize,
-        /// Of which field.
-        field: String,
+        /// Of which fields; of several, their combinations. At least one.
+        fields: Vec<String>,
+        /// The fields that make a group.
+        by: Vec<String>,
         /// The least frequent instead.
         rare: bool,
     },
@@ -268,11 +277,43 @@ pub enum Pipe {
     /// `sort`: by these, the first matters most.
     Sort(Vec<SortKey>),
     /// `fields`: only these columns.
-    Fields(Vec<String>),
+    Fields(Vec<Column>),
     /// `where`: only rows where this holds.
     Where(Filter),
-    /// `dedup`: the first row for each combination of values.
-    Dedup(Vec<String>),
+    /// `dedup`: the first rows for each combination of values.
+    Dedup {
+        /// How many for each.
+        count: usize,
+        /// The values of which fields.
+        fields: Vec<String>,
+    },
+    /// `sequence`: events that follow each other.
+    Sequence(Sequence),
+}
+
+/// A column of `fields`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    /// Whose values it has.
+    pub field: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// Events of one entity that pass these steps one after the other.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sequence {
+    /// The fields whose values make an entity; without any, all events are of one.
+    pub by: Vec<String>,
+    /// The longest time from the first to the last event, in nanoseconds.
+    pub within_nanos: i64,
+    /// What each event must pass; two to [`Sequence::STEPS_MAX`].
+    pub steps: Vec<Filter>,
+}
+
+impl Sequence {
+    /// The most steps. What people look for has two to five.
+    pub const STEPS_MAX: usize = 16;
 }
 
 /// What is counted, by which fields.
@@ -310,29 +351,90 @@ pub enum Function {
     Min,
     /// The greatest.
     Max,
+    /// The value of the earliest event, by `@timestamp`.
+    First,
+    /// The value of the latest event.
+    Last,
+    /// The least number that so many percent of the numbers do not exceed.
+    Percentile(Percent),
 }
 
 impl Function {
-    /// All of them.
-    pub const ALL: [Function; 6] = [
+    /// All that are written as a name alone.
+    pub const NAMED: [Function; 8] = [
         Function::Count,
         Function::Distinct,
         Function::Sum,
         Function::Avg,
         Function::Min,
         Function::Max,
+        Function::First,
+        Function::Last,
     ];
 
-    /// Its name in the language.
-    pub const fn as_str(self) -> &'static str {
-        match self {
+    /// Whether it asks when a value came.
+    pub fn is_by_time(self) -> bool {
+        matches!(self, Function::First | Function::Last)
+    }
+}
+
+impl fmt::Display for Function {
+    /// As it is written.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
             Function::Count => "count",
             Function::Distinct => "dc",
             Function::Sum => "sum",
             Function::Avg => "avg",
             Function::Min => "min",
             Function::Max => "max",
+            Function::First => "first",
+            Function::Last => "last",
+            Function::Percentile(percent) => return write!(f, "p{percent}"),
+        })
+    }
+}
+
+/// A number of percent from 0 to 100, to thousandths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Percent(u32);
+
+impl Percent {
+    /// 50, the median's.
+    pub const HALF: Percent = Percent(50_000);
+
+    /// Reads `95` or `99.9`.
+    pub fn parse(text: &str) -> Option<Percent> {
+        let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        if !digits(whole) || !digits(part) || part.len() > 3 {
+            return None;
         }
+        let whole = whole.parse::<u32>().ok()?.checked_mul(1000)?;
+        let part = format!("{part:0<3}").parse::<u32>().ok()?;
+        Percent::from_thousandths(whole.checked_add(part)?)
+    }
+
+    /// So many thousandths of a percent.
+    pub fn from_thousandths(thousandths: u32) -> Option<Percent> {
+        (thousandths <= 100_000).then_some(Percent(thousandths))
+    }
+
+    /// Which of so many values in their order, from 0: the first that so many percent of them do
+    /// not exceed.
+    pub(crate) fn rank(self, count: u64) -> u64 {
+        let rank = (u128::from(count) * u128::from(self.0)).div_ceil(100_000);
+        u64::try_from(rank).unwrap_or(u64::MAX).saturating_sub(1)
+    }
+}
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (whole, part) = (self.0 / 1000, self.0 % 1000);
+        if part == 0 {
+            return write!(f, "{whole}");
+        }
+        write!(f, "{whole}.{}", format!("{part:03}").trim_end_matches('0'))
     }
 }
 

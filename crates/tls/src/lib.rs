@@ -3,6 +3,8 @@
 //! rustls, TLS 1.2 and 1.3. The files are looked at every few seconds: a renewed certificate is used
 //! by the next connection, and one that can't be read leaves the old one in use and is told.
 
+mod trusted;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
@@ -15,6 +17,8 @@ use rustls::{RootCertStore, ServerConfig, ServerConnection};
 use tokio_rustls::TlsAcceptor;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
+
+pub use trusted::{certificates_of, system_certificates};
 
 /// How long a peer may take to agree on TLS.
 pub const HANDSHAKE_WAIT_MAX: Duration = Duration::from_secs(10);

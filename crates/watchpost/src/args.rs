@@ -500,6 +500,9 @@ pub(crate) enum HuntCommand {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct HuntOver {
+    /// The configuration file: it says whether a cluster is searched
+    #[arg(long, value_name = "FILE", env = "WATCHPOST_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
     /// The data folder to read
     #[arg(long, value_name = "DIR", env = "WATCHPOST_DATA")]
     pub(crate) data: Option<PathBuf>,

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::{Path, PathBuf};
 
+use cluster::{Cluster, ClusterError};
 use ingest::SenderSettings;
 use ingest::privacy::PrivacyRule;
 use ingest::tail::FileSettings;
@@ -68,6 +69,8 @@ pub(crate) struct Config {
     pub(crate) index: IndexSettings,
     /// How long events of some datasets are kept in it, where that is not for `index.days`.
     pub(crate) retention: Vec<RetentionTable>,
+    /// What answers searches.
+    pub(crate) search: SearchSettings,
 }
 
 /// `[data]`
@@ -383,6 +386,79 @@ pub(crate) struct RetentionTable {
     pub(crate) days: Option<NonZeroU32>,
     /// The most bytes of files that their events may take together; any if left out.
     pub(crate) bytes_max: Option<NonZeroU64>,
+}
+
+/// `[search]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct SearchSettings {
+    /// Who answers.
+    pub(crate) backend: Backend,
+    /// Where the cluster is.
+    pub(crate) url: String,
+    /// The cluster's indices of events; a day is put for the star where they are written.
+    pub(crate) events: String,
+    /// The cluster's indices of alerts.
+    pub(crate) alerts: String,
+    /// Whether we write events and alerts there, rather than somebody else from the topics.
+    pub(crate) feed: bool,
+    /// Who we are to it.
+    pub(crate) user: String,
+    /// The file with the user's password.
+    pub(crate) password_file: PathBuf,
+    /// The file with an API key, instead of user and password.
+    pub(crate) api_key_file: PathBuf,
+    /// Certificates that sign the cluster's, in PEM; the system's if empty.
+    pub(crate) ca: PathBuf,
+}
+
+/// What answers searches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Backend {
+    /// The index of this machine.
+    Index,
+    /// A cluster of OpenSearch or Elasticsearch.
+    Elasticsearch,
+}
+
+impl Default for SearchSettings {
+    fn default() -> Self {
+        let settings = cluster::Settings::default();
+        SearchSettings {
+            backend: Backend::Index,
+            url: settings.url,
+            events: settings.events,
+            alerts: settings.alerts,
+            feed: true,
+            user: settings.user,
+            password_file: settings.password_file,
+            api_key_file: settings.api_key_file,
+            ca: settings.ca,
+        }
+    }
+}
+
+impl SearchSettings {
+    /// The cluster, if one answers.
+    ///
+    /// # Errors
+    /// When a setting is wrong. The cluster is not asked anything yet.
+    pub(crate) fn cluster(&self) -> Result<Option<Cluster>, ClusterError> {
+        if self.backend == Backend::Index {
+            return Ok(None);
+        }
+        Cluster::new(cluster::Settings {
+            url: self.url.clone(),
+            events: self.events.clone(),
+            alerts: self.alerts.clone(),
+            user: self.user.clone(),
+            password_file: self.password_file.clone(),
+            api_key_file: self.api_key_file.clone(),
+            ca: self.ca.clone(),
+        })
+        .map(Some)
+    }
 }
 
 impl SenderTable {

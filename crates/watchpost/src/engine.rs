@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bus::{Bus, BusError, Shutdown, Stage, StageHandle, StageOptions, Topic};
+use cluster::{Cluster, ClusterError, FeedStage};
 use correlation::{CorrelationStage, Correlations};
 use detection::{DetectionStage, Rules, Watcher};
 use enrichment::Enrichment;
@@ -25,7 +26,7 @@ use normalize::NormalizeStage;
 use tls::TlsError;
 
 use crate::address::Address;
-use crate::config::{Config, ConfigError};
+use crate::config::{Backend, Config, ConfigError};
 use crate::followed_files::FollowedFiles;
 use crate::hold_back::{self, Bounds, Reader};
 use crate::ledger_watch::{self, LedgerProblem};
@@ -35,6 +36,9 @@ use crate::open_bus::{self, OpenBus};
 use crate::rules::{RuleWatcher, definitions, rule_sources};
 use crate::secret::{TOKEN_BYTES, bytes_of, secret};
 use crate::{dataset_watch, index_watch, source_watch, table_watch};
+
+/// The consumer group that feeds a cluster.
+const FEED_GROUP: &str = "indexing";
 
 /// How often a waiting caller looks whether the stages have caught up.
 const IDLE_CHECK: Duration = Duration::from_millis(25);
@@ -170,6 +174,9 @@ pub(crate) enum EngineError {
     /// The index.
     #[error(transparent)]
     Index(#[from] IndexError),
+    /// The cluster that is searched instead.
+    #[error("search: {0}")]
+    Cluster(#[from] ClusterError),
     /// A stage that stopped by itself.
     #[error("the stage {stage} stopped: {source}")]
     Stage {
@@ -193,6 +200,10 @@ fn why(error: &std::io::Error) -> String {
 pub(crate) struct Engine {
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) index: Index,
+    /// What is searched instead of the index.
+    cluster: Option<Cluster>,
+    /// Whether what is searched is written here, rather than by somebody else.
+    is_fed: bool,
     /// The index's consumer group.
     index_group: String,
     pub(crate) rules: Rules,
@@ -226,6 +237,9 @@ impl Engine {
         let folder = &config.data.folder;
         let OpenBus { bus, log_id, index_group } = open_bus::open(config)?;
         let index = Index::open(folder, config.index_options())?;
+        let cluster = config.search.cluster()?;
+        // Copies of the feed share its work; copies of the index each have all.
+        let index_group = if cluster.is_some() { FEED_GROUP.to_owned() } else { index_group };
         let token = web::Token::new(&secret(&folder.join("token"), TOKEN_BYTES)?);
         let (watcher, rules) = Watcher::start(rule_sources(config));
         let correlations = Correlations::new(definitions(&rules.current()));
@@ -236,6 +250,8 @@ impl Engine {
         let mut engine = Engine {
             bus,
             index,
+            cluster,
+            is_fed: config.search.backend == Backend::Index || config.search.feed,
             index_group,
             rules,
             token,
@@ -259,10 +275,18 @@ impl Engine {
         let wide = std::thread::available_parallelism()
             .map_or(1, |n| n.get())
             .min(engine.bus.partitions(Topic::Raw) as usize);
-        if has(Part::Indexing) {
+        if has(Part::Indexing) && engine.is_fed {
             let group = Some(engine.index_group.clone());
-            let stage = Box::new(IndexStage::new(&engine.index, &log_id)?);
-            engine.spawn_with(stage, StageOptions { group, ..StageOptions::default() })?;
+            let options = StageOptions { group, ..StageOptions::default() };
+            match &engine.cluster {
+                None => {
+                    let stage = IndexStage::new(&engine.index, &log_id)?;
+                    engine.spawn_with(Box::new(stage), options)?;
+                }
+                Some(cluster) => {
+                    engine.spawn_with(Box::new(FeedStage::new(cluster.clone())), options)?;
+                }
+            }
         }
         if has(Part::Correlation) {
             engine.spawn(Box::new(CorrelationStage::new(
@@ -297,11 +321,13 @@ impl Engine {
     /// is indexed.
     fn watch(&mut self, config: &Config, parts: &BTreeSet<Part>) -> Result<(), EngineError> {
         let beside = |error| io("start a thread beside", Path::new("the stages"))(error);
-        if parts.contains(&Part::Indexing) {
+        if parts.contains(&Part::Indexing) && self.is_fed {
             let (bus, group) = (Arc::clone(&self.bus), self.index_group.clone());
             let (problem, shutdown) = (self.ledger.clone(), self.shutdown.clone());
             let watching = ledger_watch::start(bus, group, problem, shutdown).map_err(beside)?;
             self.watching.push(watching);
+        }
+        if parts.contains(&Part::Indexing) {
             let (bus, shutdown) = (Arc::clone(&self.bus), self.shutdown.clone());
             let (settings, folder) = (config.sources.clone(), &config.data.folder);
             let watching = source_watch::start(bus, "normalize", settings, folder, shutdown);
@@ -336,13 +362,16 @@ impl Engine {
     }
 
     /// The consumer groups of the stages in the order of the pipeline, and what they read.
-    fn chain(&self) -> [(&str, &'static [Topic]); 4] {
-        [
+    fn chain(&self) -> Vec<(&str, &'static [Topic])> {
+        let mut chain: Vec<(&str, &'static [Topic])> = vec![
             ("normalize", &[Topic::Raw]),
             ("detection", &[Topic::Events]),
             ("correlation", &[Topic::Matches]),
-            (&self.index_group, &[Topic::Events, Topic::Alerts]),
-        ]
+        ];
+        if self.is_fed {
+            chain.push((&self.index_group, &[Topic::Events, Topic::Alerts]));
+        }
+        chain
     }
 
     /// Runs one more stage on this engine's bus.
@@ -442,6 +471,11 @@ impl Engine {
         };
         web::AppState {
             index: self.index.clone(),
+            search: match &self.cluster {
+                Some(cluster) => Arc::new(cluster.clone()),
+                None => Arc::new(self.index.searcher()),
+            },
+            is_indexed: self.cluster.is_none(),
             rules: self.rules.clone(),
             token: self.token.clone(),
             bus: Arc::clone(&self.bus),

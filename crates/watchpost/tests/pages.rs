@@ -11,6 +11,12 @@ use std::time::{Duration, Instant};
 use common::{Server, needed_in_ci};
 use serde_json::{Value, json};
 
+// Keys as WebDriver names them.
+const TAB: &str = "\u{e004}";
+const ENTER: &str = "\u{e007}";
+const ESCAPE: &str = "\u{e00c}";
+const DOWN: &str = "\u{e015}";
+
 /// A browser driven over the WebDriver protocol (W3C), by ChromeDriver.
 struct Browser {
     driver: Child,
@@ -76,6 +82,21 @@ impl Browser {
         let element = self.element(selector);
         let path = format!("{}/element/{element}/click", self.session);
         call("POST", &path, Some(&json!({}))).unwrap();
+    }
+
+    fn type_keys(&self, selector: &str, keys: &str) {
+        let element = self.element(selector);
+        let path = format!("{}/element/{element}/value", self.session);
+        call("POST", &path, Some(&json!({"text": keys}))).unwrap();
+    }
+
+    /// Waits until a script returns true.
+    fn wait_for(&self, script: &str) {
+        let until = Instant::now() + Duration::from_secs(30);
+        while self.script(script) != Value::Bool(true) {
+            assert!(Instant::now() < until, "this never came: {script}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 
     fn element(&self, selector: &str) -> String {
@@ -193,6 +214,27 @@ fn an_analyst_goes_from_an_alert_to_its_event() {
     browser.click(".facets li a");
     assert!(browser.url().contains("/search?"), "{}", browser.url());
     browser.screenshot("search");
+
+    // What may come is offered while a query is typed, and taken with the keyboard alone.
+    browser.open(&format!("{}/search?since=all", server.url));
+    browser.type_keys("input[name=q]", "host.na");
+    browser.wait_for("return document.querySelectorAll('#suggestions li').length > 0");
+    browser.type_keys("input[name=q]", TAB);
+    let typed = || browser.script("return document.querySelector('input[name=q]').value");
+    assert_eq!(typed(), "host.name:");
+    browser.wait_for(
+        "return document.querySelector('#suggestions li')?.textContent.startsWith('ws-07')",
+    );
+    browser.screenshot("suggestions");
+    browser.type_keys("input[name=q]", DOWN);
+    browser.wait_for("return document.querySelector('[aria-selected=true]')?.id === document.querySelector('input[name=q]').getAttribute('aria-activedescendant')");
+    browser.type_keys("input[name=q]", ENTER);
+    assert_eq!(typed(), "host.name:ws-07 ");
+    browser.type_keys("input[name=q]", ESCAPE);
+    browser.wait_for("return document.querySelector('#suggestions').hidden");
+    browser.type_keys("input[name=q]", ENTER);
+    browser
+        .wait_for("return document.querySelector('.summary')?.textContent.startsWith('20 events')");
 
     browser.open(&format!("{}/search?since=all&q=host.name%3A(", server.url));
     assert!(browser.text("pre.error").contains('^'), "{}", browser.text("pre.error"));

@@ -101,6 +101,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     writer.commit()?;
     let state = web::AppState {
         index_group: "indexing".to_owned(),
+        search: Arc::new(index.searcher()),
+        is_indexed: true,
         index,
         rules: Rules::new(rules),
         token: web::Token::new("example"),

@@ -40,8 +40,12 @@ pub use server::{ServeLimits, ingest_router, router, serve};
 /// What the pages and the API show.
 #[derive(Clone)]
 pub struct AppState {
-    /// Events and alerts.
+    /// Events and alerts, as far as this machine has them.
     pub index: indexing::Index,
+    /// What answers searches: the index, or a cluster.
+    pub search: Arc<dyn indexing::Search>,
+    /// Whether it is the index. What only the index can answer (`/es`) is not offered otherwise.
+    pub is_indexed: bool,
     /// The consumer group that feeds the index.
     pub index_group: String,
     /// The rules in force.

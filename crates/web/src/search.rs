@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event::{Event, Timestamp};
-use indexing::{Answer, Kinds, Limits, Results, SearchRequest, Searcher};
-use query::{Filter, ParseError, Query, TimeError, TimeRange};
+use indexing::{Answer, FieldInfo, Kinds, Limits, Results, Search, SearchRequest};
+use query::{Filter, Hint, ParseError, Query, TimeError, TimeRange};
 use tokio::sync::Semaphore;
 
 /// The most hits of one answer.
@@ -22,6 +22,9 @@ pub(crate) const ROWS_MAX: usize = 10_000;
 
 /// The most hits at one moment that a list goes through; each page reads them anew.
 const SKIP_MAX: usize = 20_000;
+
+/// The values of each facet, if nothing is said.
+const FACET_VALUES_DEFAULT: usize = 10;
 
 /// The longest time of one search.
 const TIME_MAX: Duration = Duration::from_secs(30);
@@ -35,7 +38,7 @@ const TURN_MAX: Duration = Duration::from_secs(2);
 /// Where searches run.
 #[derive(Clone)]
 pub(crate) struct Searches {
-    searcher: Searcher,
+    searcher: Arc<dyn Search>,
     turns: Arc<Semaphore>,
     turn_max: Duration,
 }
@@ -67,6 +70,8 @@ pub(crate) enum SearchError {
 #[derive(Debug, Clone)]
 pub(crate) struct Ask {
     pub(crate) query: Query,
+    /// What the query was read from, if somebody wrote it and may want hints when it finds nothing.
+    pub(crate) text: String,
     pub(crate) kinds: Kinds,
     pub(crate) range: TimeRange,
     /// The most hits.
@@ -77,6 +82,12 @@ pub(crate) struct Ask {
     pub(crate) cursor: Option<Cursor>,
     pub(crate) histogram: Option<usize>,
     pub(crate) facets: Vec<String>,
+    /// How many values of each facet.
+    pub(crate) facet_values: usize,
+    /// The most groups of a statistic, and values of a facet.
+    pub(crate) groups: usize,
+    /// The longest time.
+    pub(crate) time: Duration,
 }
 
 /// An answer, and where the next page begins.
@@ -86,6 +97,8 @@ pub(crate) struct Found {
     pub(crate) next: Option<Cursor>,
     /// Why the answer is not whole.
     pub(crate) notes: Vec<String>,
+    /// What is odd about the query, if it found nothing.
+    pub(crate) hints: Vec<Hint>,
 }
 
 /// Where a list goes on: at `time`, without the first `skip` hits of that time. Written `TIME~SKIP`.
@@ -138,6 +151,7 @@ impl Ask {
     pub(crate) fn new(query: Query, range: TimeRange) -> Ask {
         Ask {
             query,
+            text: String::new(),
             kinds: Kinds::Events,
             range,
             hits: 100,
@@ -145,6 +159,9 @@ impl Ask {
             cursor: None,
             histogram: None,
             facets: Vec::new(),
+            facet_values: FACET_VALUES_DEFAULT,
+            groups: Limits::default().groups,
+            time: TIME_MAX,
         }
     }
 
@@ -156,22 +173,24 @@ impl Ask {
                 // One more than is shown tells whether there is a next page.
                 hits: if self.hits == 0 { 0 } else { self.hits + 1 },
                 rows: self.rows,
-                time: TIME_MAX,
+                groups: self.groups,
+                time: self.time,
                 ..Limits::default()
             },
             histogram: self.histogram,
             facets,
+            facet_values: self.facet_values,
             ..SearchRequest::new(&self.query)
         }
     }
 }
 
 impl Searches {
-    pub(crate) fn new(searcher: Searcher) -> Self {
+    pub(crate) fn new(searcher: Arc<dyn Search>) -> Self {
         Searches::with(searcher, RUNNING_MAX, TURN_MAX)
     }
 
-    pub(crate) fn with(searcher: Searcher, running_max: usize, turn_max: Duration) -> Self {
+    pub(crate) fn with(searcher: Arc<dyn Search>, running_max: usize, turn_max: Duration) -> Self {
         Searches { searcher, turns: Arc::new(Semaphore::new(running_max)), turn_max }
     }
 
@@ -185,6 +204,11 @@ impl Searches {
         self.block(move |searcher| searcher.get(&id)).await?.map_err(SearchError::Index)
     }
 
+    /// Every field that some event or alert has.
+    pub(crate) async fn fields(&self) -> Result<Vec<FieldInfo>, SearchError> {
+        self.block(|searcher| searcher.fields()).await?.map_err(SearchError::Index)
+    }
+
     /// Runs something that reads the index, in its turn.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
@@ -196,7 +220,7 @@ impl Searches {
     /// Runs something on a blocking thread when it is its turn.
     async fn block<T: Send + 'static>(
         &self,
-        run: impl FnOnce(&Searcher) -> T + Send + 'static,
+        run: impl FnOnce(&dyn Search) -> T + Send + 'static,
     ) -> Result<T, SearchError> {
         let turn = tokio::time::timeout(self.turn_max, self.turns.clone().acquire_owned()).await;
         let Ok(Ok(turn)) = turn else { return Err(SearchError::Busy) };
@@ -204,7 +228,7 @@ impl Searches {
         blocking(move || {
             // Held until the work is done, even if whoever asked is gone before.
             let _turn = turn;
-            run(&searcher)
+            run(searcher.as_ref())
         })
         .await
     }
@@ -217,7 +241,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(run).await.map_err(|_| SearchError::Panicked)
 }
 
-fn answer(ask: &Ask, searcher: &Searcher) -> Found {
+fn answer(ask: &Ask, searcher: &dyn Search) -> Found {
     let facets: Vec<&str> = ask.facets.iter().map(String::as_str).collect();
     let mut request = ask.request(&facets);
     let pages = ask.query.pipes.is_empty() && ask.hits > 0;
@@ -267,5 +291,19 @@ fn answer(ask: &Ask, searcher: &Searcher) -> Found {
             }
         }
     }
-    Found { results, next, notes }
+    let nothing = match &results.answer {
+        Answer::Hits(_) => results.total == 0,
+        Answer::Table(table) => results.total == 0 || table.rows.is_empty(),
+    };
+    let hints = if nothing && !ask.text.is_empty() { hints(ask, searcher) } else { Vec::new() };
+    Found { results, next, notes, hints }
+}
+
+/// What is odd about a query that found nothing.
+fn hints(ask: &Ask, searcher: &dyn Search) -> Vec<Hint> {
+    // Without its fields there are no hints; the answer itself stands.
+    let fields = searcher.fields().unwrap_or_default();
+    let known: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
+    // Of an index without events nothing can be told.
+    if known.len() <= 1 { Vec::new() } else { query::hints(&ask.query, &ask.text, &known) }
 }

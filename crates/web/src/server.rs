@@ -46,7 +46,7 @@ pub(crate) struct Context {
 
 impl Context {
     pub(crate) fn new(app: AppState) -> Self {
-        let searches = Searches::new(app.index.searcher());
+        let searches = Searches::new(Arc::clone(&app.search));
         Context { app, searches, rejected: Arc::new(Semaphore::new(1)) }
     }
 }
@@ -63,7 +63,10 @@ pub fn router(state: AppState, ingest: Option<Router>) -> Router {
 }
 
 pub(crate) fn with_context(context: Context, ingest: Option<Router>) -> Router {
-    let locked = pages::router().merge(api::router()).merge(elastic::router());
+    let mut locked = pages::router().merge(api::router());
+    if context.app.is_indexed {
+        locked = locked.merge(elastic::router());
+    }
     let open = pages::assets().route("/login", get(auth::login));
     guarded(context, locked, open, ingest)
 }

@@ -129,6 +129,8 @@ fn place(events: usize) -> Place {
     };
     let context = Context::new(AppState {
         index_group: "indexing".to_owned(),
+        search: Arc::new(index.searcher()),
+        is_indexed: true,
         index,
         rules: Rules::new(sources.load()),
         token: Token::new("secret"),
@@ -439,10 +441,93 @@ async fn wrong_requests_are_told_what_is_wrong() {
 }
 
 #[tokio::test]
+async fn a_wrong_query_is_told_with_its_place_and_what_was_meant() {
+    let place = place(2);
+    let body = fetch(&place.router, "/api/v1/search?q=host.name%3Ax%20%7C%20stast%20count").await;
+    insta::assert_snapshot!(serde_json::to_string_pretty(&body.json()).unwrap(), @r#"
+    {
+      "column": 15,
+      "error": "there is no pipe `stast`",
+      "help": "did you mean `stats`?",
+      "length": 5,
+      "rendering": "host.name:x | stast count\n              ^^^^^ there is no pipe `stast`\n                    did you mean `stats`?",
+      "suggestion": "stats"
+    }
+    "#);
+    // What can be read and finds nothing has hints.
+    let body = fetch(&place.router, "/api/v1/search?q=host.nmae%3Aws-1").await.json();
+    insta::assert_snapshot!(serde_json::to_string_pretty(&body["hints"]).unwrap(), @r#"
+    [
+      {
+        "column": 1,
+        "length": 9,
+        "message": "no event has a field `host.nmae`",
+        "suggestion": "host.name"
+      }
+    ]
+    "#);
+    let body = fetch(&place.router, "/api/v1/search?q=host.name%3Aws-1").await.json();
+    assert!(body["hints"].is_null(), "{body}");
+    let page = fetch(&place.router, "/search?q=host.nmae%3Aws-1").await.body;
+    assert!(page.contains("did you mean `host.name`?"), "{page}");
+}
+
+#[tokio::test]
+async fn fields_are_counted_over_a_range_of_time() {
+    let place = place(7);
+    let body = fetch(&place.router, "/api/v1/fields?q=host&values=1").await.json();
+    let host = json!({
+        "name": "host.name", "types": ["keyword"], "events": 7, "distinct": 2,
+        "values": [{"value": "ws-1", "count": 4}],
+    });
+    assert_eq!(body["fields"], json!([host]), "{body}");
+    assert_eq!(body["partial"], json!([]));
+    let body = fetch(&place.router, "/api/v1/fields?q=host&values=1&until=1h").await.json();
+    assert_eq!(body["fields"][0]["events"], 0, "{body}");
+    let body = fetch(&place.router, "/api/v1/fields?values=1&limit=2").await.json();
+    assert!(body["fields"][1]["events"].is_u64() && body["fields"][2]["events"].is_null());
+    assert!(body["partial"][0].as_str().unwrap().contains("the first 2"), "{body}");
+    let body = fetch(&place.router, "/api/v1/fields?q=process.pid").await.json();
+    assert_eq!(body["fields"], json!([{"name": "process.pid", "types": ["long"]}]));
+    for path in
+        ["/api/v1/fields?values=101", "/api/v1/fields?limit=201", "/api/v1/suggest?limit=101"]
+    {
+        assert_eq!(fetch(&place.router, path).await.status, 400, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn what_may_come_at_the_cursor_is_suggested() {
+    let place = place(7);
+    let router = place.router.clone();
+    let texts = async |asked: &str| -> Vec<String> {
+        let body = fetch(&router, &format!("/api/v1/suggest?{asked}")).await.json();
+        let all = body["suggestions"].as_array().unwrap_or_else(|| panic!("{body}"));
+        all.iter().map(|one| one["text"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(texts("q=process").await, ["process.command_line:", "process.pid:"]);
+    // A part of a name will do.
+    assert_eq!(texts("q=command").await, ["process.command_line:"]);
+    assert_eq!(texts("q=host.name:").await, ["ws-1", "ws-3"], "the most frequent first");
+    assert_eq!(texts("q=host.name:WS-3").await, ["ws-3"]);
+    assert_eq!(texts("q=host.name:&until=1h").await, [""; 0], "only of the range of time");
+    assert_eq!(texts("q=host.name:ws-1%20").await[..3], ["and", "or", "|"]);
+    assert_eq!(texts("q=*%20%7C%20st").await, ["stats"]);
+    assert_eq!(texts("q=*%20%7C%20stats%20d").await, ["dc("]);
+    assert_eq!(texts("q=*%20%7C%20stats%20count%20by%20host").await, ["host.name"]);
+    // Values that need quotes come with them.
+    let quoted = texts("q=user.name:%22").await;
+    assert!(quoted.iter().any(|value| value.starts_with('"')), "{quoted:?}");
+    let body = fetch(&place.router, "/api/v1/suggest?q=host.name:ws-3&cursor=2").await.json();
+    assert_eq!((&body["from"], &body["to"]), (&json!(0), &json!(2)));
+    assert_eq!(body["suggestions"][0]["text"], "host.name:");
+}
+
+#[tokio::test]
 async fn too_many_searches_are_sent_away() {
     let place = place(2);
     let mut context = place.context.clone();
-    context.searches = Searches::with(context.app.index.searcher(), 0, Duration::ZERO);
+    context.searches = Searches::with(Arc::clone(&context.app.search), 0, Duration::ZERO);
     let router = with_context(context, None);
     for path in ["/api/v1/search", "/search"] {
         let answer = fetch(&router, path).await;
@@ -677,6 +762,10 @@ async fn the_document_says_what_the_routes_do() {
         ("/api/v1/rules", "/api/v1/rules".to_owned()),
         ("/api/v1/rules/{id}", format!("/api/v1/rules/{rule}")),
         ("/api/v1/fields", "/api/v1/fields".to_owned()),
+        ("/api/v1/fields", "/api/v1/fields?values=2&q=process&limit=1".to_owned()),
+        ("/api/v1/suggest", "/api/v1/suggest?q=process.&cursor=4".to_owned()),
+        ("/api/v1/suggest", "/api/v1/suggest?q=host.name:".to_owned()),
+        ("/api/v1/search", "/api/v1/search?q=host.nmae:x".to_owned()),
         ("/api/v1/status", "/api/v1/status".to_owned()),
         ("/api/v1/ledger", "/api/v1/ledger".to_owned()),
         ("/api/v1/datasets", "/api/v1/datasets".to_owned()),

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use event::Timestamp;
 use hunting::{Hunt, Limits, Loaded, Report, Verdict};
+use indexing::Search;
 use query::TimeRange;
 use sigma::Severity;
 
@@ -91,13 +92,17 @@ fn hunt(over: &HuntOver, format: ReportFormat) -> Outcome {
     if loaded.hunts.is_empty() {
         return Err("there is no hunt to run".into());
     }
-    let folder = over.data.clone().unwrap_or_else(|| Config::default().data.folder);
-    let searcher = search::open_index(&folder)?.searcher();
+    let config = Config::load(over.config.as_deref())?;
+    let folder = over.data.clone().unwrap_or_else(|| config.data.folder.clone());
+    let searcher: Box<dyn Search> = match config.search.cluster()? {
+        Some(cluster) => Box::new(cluster),
+        None => Box::new(search::open_index(&folder)?.searcher()),
+    };
     let now = Timestamp::now();
     let mut reports = Vec::new();
     for hunt in &loaded.hunts {
         let range = range(hunt, over, now)?;
-        reports.push(hunting::run(hunt, &searcher, range, now, &Limits::default()));
+        reports.push(hunting::run(hunt, searcher.as_ref(), range, now, &Limits::default()));
     }
     match format {
         ReportFormat::Text => reports.iter().for_each(|report| println!("{}", report.text())),

@@ -36,7 +36,7 @@ pub(crate) fn run(args: &SearchArgs) -> Outcome {
     };
     let found = match &args.place.server {
         Some(server) => ask(server, args, wanted(&query))?,
-        None => look(&args.place, &query, args.alerts)?,
+        None => look(args, &query)?,
     };
     let mut out = std::io::stdout().lock();
     let written = match args.format {
@@ -50,6 +50,9 @@ pub(crate) fn run(args: &SearchArgs) -> Outcome {
     }
     for reason in &found.partial {
         eprintln!("{} {reason}", style::error("not whole:"));
+    }
+    for hint in &found.hints {
+        eprintln!("{} {hint}", style::error("hint:"));
     }
     eprintln!("{}", style::dim(&format!("{} found in {} ms", found.total, found.took_ms)));
     if found.total == 0 && args.place.since != "all" {
@@ -68,6 +71,8 @@ struct Found {
     total: u64,
     took_ms: u128,
     partial: Vec<String>,
+    /// What is odd about the query, if it found nothing.
+    hints: Vec<String>,
 }
 
 enum FoundRows {
@@ -91,14 +96,21 @@ pub(crate) fn open_index(folder: &Path) -> Result<Index, indexing::IndexError> {
     Index::open_read_only(folder)
 }
 
-fn look(place: &Where, query: &Query, alerts: bool) -> Result<Found, Box<dyn std::error::Error>> {
-    let index = open_index(&data_folder(place))?;
+fn look(args: &SearchArgs, query: &Query) -> Result<Found, Box<dyn std::error::Error>> {
+    let index = open_index(&data_folder(&args.place))?;
     let mut request = SearchRequest::new(query);
-    request.range = time_range(place)?;
-    request.kinds = if alerts { Kinds::Alerts } else { Kinds::Events };
+    request.range = time_range(&args.place)?;
+    request.kinds = if args.alerts { Kinds::Alerts } else { Kinds::Events };
     request.limits.hits = wanted(query);
     let results = index.searcher().search(&request);
+    let mut hints = Vec::new();
+    if results.total == 0 {
+        let fields = index.fields();
+        let known: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
+        hints = query::hints(query, &args.query, &known);
+    }
     Ok(Found {
+        hints: hints.iter().map(ToString::to_string).collect(),
         total: results.total,
         took_ms: results.took.as_millis(),
         partial: results.partial.iter().map(ToString::to_string).collect(),
@@ -152,13 +164,21 @@ fn read_answer(text: &str) -> Result<Found, Box<dyn std::error::Error>> {
         rows,
         total: answer["total"].as_u64().unwrap_or_default(),
         took_ms: answer["took_ms"].as_f64().unwrap_or_default() as u128,
-        partial: answer["partial"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(|reason| reason.as_str().map(str::to_owned))
-            .collect(),
+        partial: texts(&answer["partial"], |reason| reason.as_str().map(str::to_owned)),
+        hints: texts(&answer["hints"], |hint| {
+            let near = hint["suggestion"].as_str();
+            let near = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+            let message = hint["message"].as_str()?;
+            Some(format!("column {}: {message}{near}", hint["column"]))
+        }),
     })
+}
+
+fn texts(
+    list: &serde_json::Value,
+    text: impl Fn(&serde_json::Value) -> Option<String>,
+) -> Vec<String> {
+    list.as_array().into_iter().flatten().filter_map(text).collect()
 }
 
 fn cell(value: &serde_json::Value) -> Cell {

@@ -5,6 +5,7 @@
 
 pub(crate) mod alerts;
 pub(crate) mod datasets;
+pub(crate) mod fields;
 pub(crate) mod ledger;
 pub(crate) mod openapi;
 pub(crate) mod rejected;
@@ -87,6 +88,7 @@ const SINCE: Parameter = text(
     "From when: an age (15m, 24h, 7d), a day, RFC 3339, or all; 24h if it is left out.",
 );
 const UNTIL: Parameter = text("until", "Until when, not included; now and later if left out.");
+const KIND: Parameter = text("kind", "What is searched: events (if left out), alerts or both.");
 const CURSOR: Parameter =
     text("cursor", "Where to go on; the address in the answer before, under next, has it.");
 const STAGE: Parameter = text("stage", "Only those that this stage refused.");
@@ -108,7 +110,7 @@ pub(crate) const ROUTES: &[Route] = &[
                 "The most hits or rows, up to 10000; 100 hits if it is left out. 0 only counts.",
             ),
             CURSOR,
-            text("kind", "What is searched: events (if left out), alerts or both."),
+            KIND,
             number(
                 "histogram",
                 "About how many buckets of counts by time, up to 2000; none if left out.",
@@ -179,12 +181,38 @@ pub(crate) const ROUTES: &[Route] = &[
     },
     Route {
         path: "/api/v1/fields",
-        summary: "Every field that some event or alert has, with the types of its values.",
-        parameters: &[],
+        summary: "Every field that some event or alert has, with the types of its values; if values are asked for, also how many events of a range of time have it, how many different values, and the most frequent.",
+        parameters: &[
+            text("q", "Only fields whose names have this text."),
+            number(
+                "values",
+                "How many of the most frequent values of each field, up to 100; 0, or left out, counts nothing.",
+            ),
+            number("limit", "The most fields that are counted, up to 200; 50 if it is left out."),
+            SINCE,
+            UNTIL,
+            KIND,
+        ],
         answer: "FieldList",
         takes: None,
         bound: Some(Bound::Searches),
-        handler: || get(status::fields),
+        handler: || get(fields::fields),
+    },
+    Route {
+        path: "/api/v1/suggest",
+        summary: "What may come at the cursor of a query that is being written: fields, values, operators, pipes, functions.",
+        parameters: &[
+            text("q", "The query so far."),
+            number("cursor", "How many characters stand before the cursor; all if it is left out."),
+            number("limit", "The most suggestions, up to 100; 20 if it is left out."),
+            SINCE,
+            UNTIL,
+            KIND,
+        ],
+        answer: "SuggestAnswer",
+        takes: None,
+        bound: Some(Bound::Searches),
+        handler: || get(fields::suggest),
     },
     Route {
         path: "/api/v1/status",
@@ -348,6 +376,8 @@ impl From<SearchError> for ApiError {
                 body: json!({
                     "error": error.message,
                     "column": error.column,
+                    "length": error.length,
+                    "suggestion": error.suggestion,
                     "help": error.help,
                     "rendering": error.render(),
                 }),

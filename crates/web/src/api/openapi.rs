@@ -209,6 +209,8 @@ fn schemas() -> Value {
             ("error", text()),
             ("help?", text_or_null()),
             ("column?", count()),
+            ("length?", count()),
+            ("suggestion?", text_or_null()),
             ("rendering?", text()),
         ]),
         "Event": {
@@ -224,6 +226,12 @@ fn schemas() -> Value {
             ("total", count()),
             ("took_ms", took.clone()),
             ("partial", partial.clone()),
+            ("hints?", list(object(&[
+                ("message", text()),
+                ("column", count()),
+                ("length", count()),
+                ("suggestion", text_or_null()),
+            ]))),
             ("hits?", list(reference("Event"))),
             ("table?", reference("Table")),
             ("histogram?", object(&[
@@ -252,7 +260,7 @@ fn schemas() -> Value {
         "AlertList": object(&[
             ("total", count()),
             ("took_ms", took),
-            ("partial", partial),
+            ("partial", partial.clone()),
             ("alerts", list(reference("AlertSummary"))),
             ("next", next),
         ]),
@@ -281,7 +289,28 @@ fn schemas() -> Value {
             ("refused", list(reference("Diagnostic"))),
         ]),
         "FieldList": object(&[
-            ("fields", list(object(&[("name", text()), ("types", list(text()))]))),
+            ("fields", list(object(&[
+                ("name", text()),
+                ("types", list(text())),
+                ("events?", count()),
+                ("distinct?", count()),
+                ("values?", list(object(&[("value", any()), ("count", count())]))),
+            ]))),
+            ("partial", partial.clone()),
+        ]),
+        "SuggestAnswer": object(&[
+            ("from", count()),
+            ("to", count()),
+            ("suggestions", list(object(&[
+                ("text", text()),
+                ("kind", json!({
+                    "type": "string",
+                    "enum": ["field", "value", "operator", "keyword", "pipe", "function", "duration"],
+                })),
+                ("about", text()),
+                ("count?", count()),
+            ]))),
+            ("partial", partial.clone()),
         ]),
         "Content": json!({
             "description": "Bytes: `text` when they are UTF-8, else `hex`.",

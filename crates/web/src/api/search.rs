@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use event::Timestamp;
-use indexing::{Answer, Hit, Kinds};
+use indexing::{Answer, FacetValue, Hit, Kinds};
 use query::{Cell, Table, TimeRange};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -63,6 +63,9 @@ pub(crate) struct SearchAnswer {
     total: u64,
     took_ms: u64,
     partial: Vec<String>,
+    /// What is odd about the query, if it found nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    hints: Vec<HintShown>,
     #[serde(skip_serializing_if = "Option::is_none")]
     hits: Option<Vec<Box<RawValue>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -74,16 +77,30 @@ pub(crate) struct SearchAnswer {
 }
 
 #[derive(Serialize)]
+struct HintShown {
+    message: String,
+    column: usize,
+    length: usize,
+    suggestion: Option<String>,
+}
+
+#[derive(Serialize)]
 struct Buckets {
     start: Timestamp,
     step_ms: i64,
     counts: Vec<u64>,
 }
 
+/// A value of a field, and how many events have it.
 #[derive(Serialize)]
-struct Counted {
+pub(crate) struct Counted {
     value: Cell,
     count: u64,
+}
+
+/// Values of a field as answers have them.
+pub(crate) fn counted(values: Vec<FacetValue>) -> Vec<Counted> {
+    values.into_iter().map(|v| Counted { value: v.value, count: v.count }).collect()
 }
 
 /// Answers a query.
@@ -113,18 +130,11 @@ pub(crate) async fn event(
 fn read(params: &SearchParams) -> Result<Ask, SearchError> {
     let range = TimeRange::parse(&params.since, &params.until, Timestamp::now())?;
     let mut ask = Ask::new(parse(&params.q)?, range);
+    ask.text.clone_from(&params.q);
     ask.hits = limit(params.limit)?;
     ask.rows = params.limit.unwrap_or(ROWS_MAX);
     ask.cursor = params.cursor.as_deref().map(str::parse).transpose()?;
-    ask.kinds = match params.kind.as_str() {
-        "events" => Kinds::Events,
-        "alerts" => Kinds::Alerts,
-        "both" => Kinds::Both,
-        other => {
-            let text = format!("`{other}` is no kind; it is one of events, alerts, both");
-            return Err(SearchError::Request(text));
-        }
-    };
+    ask.kinds = kinds(&params.kind)?;
     if params.histogram > BUCKETS_MAX {
         let text = format!("a histogram has at most {BUCKETS_MAX} buckets");
         return Err(SearchError::Request(text));
@@ -137,6 +147,19 @@ fn read(params: &SearchParams) -> Result<Ask, SearchError> {
         return Err(SearchError::Request(text));
     }
     Ok(ask)
+}
+
+/// What is searched.
+pub(crate) fn kinds(name: &str) -> Result<Kinds, SearchError> {
+    match name {
+        "events" => Ok(Kinds::Events),
+        "alerts" => Ok(Kinds::Alerts),
+        "both" => Ok(Kinds::Both),
+        other => {
+            let text = format!("`{other}` is no kind; it is one of events, alerts, both");
+            Err(SearchError::Request(text))
+        }
+    }
 }
 
 /// How many hits are wanted.
@@ -155,17 +178,20 @@ fn answer(
     range: TimeRange,
     found: Found,
 ) -> Result<SearchAnswer, ApiError> {
-    let Found { results, next, notes } = found;
+    let Found { results, next, notes, hints } = found;
+    let hints = hints.into_iter().map(|hint| HintShown {
+        message: hint.message,
+        column: hint.column,
+        length: hint.length,
+        suggestion: hint.suggestion,
+    });
     let (hits, table) = match results.answer {
         Answer::Hits(hits) => {
             (Some(hits.into_iter().map(raw).collect::<Result<Vec<_>, _>>()?), None)
         }
         Answer::Table(table) => (None, Some(table)),
     };
-    let facets = results.facets.into_iter().map(|(field, values)| {
-        let values = values.into_iter().map(|v| Counted { value: v.value, count: v.count });
-        (field, values.collect())
-    });
+    let facets = results.facets.into_iter().map(|facet| (facet.field, counted(facet.values)));
     Ok(SearchAnswer {
         next: next.map(|cursor| {
             let limit = params.limit.unwrap_or(HITS_DEFAULT).to_string();
@@ -179,6 +205,7 @@ fn answer(
         total: results.total,
         took_ms: u64::try_from(results.took.as_millis()).unwrap_or(u64::MAX),
         partial: notes,
+        hints: hints.collect(),
         hits,
         table,
         histogram: results.histogram.map(|histogram| Buckets {

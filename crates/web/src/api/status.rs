@@ -1,4 +1,4 @@
-//! `/api/v1/status` and `/api/v1/fields`: what there is, and how it goes.
+//! `/api/v1/status` and `/api/v1/files`: what there is, and how it goes.
 
 use axum::Json;
 use axum::extract::State;
@@ -64,17 +64,6 @@ struct RuleCounts {
     refused: usize,
 }
 
-#[derive(Serialize)]
-pub(crate) struct FieldList {
-    fields: Vec<Field>,
-}
-
-#[derive(Serialize)]
-struct Field {
-    name: String,
-    types: Vec<String>,
-}
-
 /// The followed files of this process.
 pub(crate) async fn files(State(context): State<Context>) -> Json<FileList> {
     Json(FileList { files: (context.app.files)() })
@@ -135,15 +124,4 @@ fn bus_status(bus: &dyn Bus, index_group: &str) -> Result<(Vec<Lag>, Vec<TopicSt
         });
     }
     Ok((lags, all))
-}
-
-/// Every field.
-pub(crate) async fn fields(State(context): State<Context>) -> Result<Json<FieldList>, ApiError> {
-    let index = context.app.index.clone();
-    let fields = context.searches.run(move || index.fields()).await?;
-    let fields = fields.into_iter().map(|field| Field {
-        name: field.name,
-        types: field.types.into_iter().map(str::to_owned).collect(),
-    });
-    Ok(Json(FieldList { fields: fields.collect() }))
 }

@@ -121,7 +121,7 @@ impl Alerts {
         let total = plural(results.total, "alert", "alerts");
         Alerts {
             form: Form::new(PATH, PLACEHOLDER, place.params, None),
-            notes: found.notes,
+            notes: super::listing::notes(found.notes, &found.hints),
             chart: place.chart(results.histogram.as_ref()),
             facets: place.facets(&results.facets),
             summary: format!("{total} · {} ms", results.took.as_millis()),

@@ -2,7 +2,7 @@
 //! going from page to page.
 
 use event::Timestamp;
-use indexing::{FacetValue, Histogram, Kinds};
+use indexing::{Histogram, Kinds};
 use query::{Query, TimeRange};
 use serde::Deserialize;
 
@@ -128,6 +128,7 @@ impl<'p> Place<'p> {
     /// What is asked of the index.
     pub(super) fn ask(&self, kinds: Kinds, facets: &[&str]) -> Result<Ask, SearchError> {
         let mut ask = Ask::new(self.query.clone(), self.range);
+        ask.text.clone_from(&self.params.q);
         ask.kinds = kinds;
         ask.hits = ROWS_SHOWN;
         ask.rows = TABLE_ROWS_SHOWN;
@@ -170,17 +171,18 @@ impl<'p> Place<'p> {
         })
     }
 
-    pub(super) fn facets(&self, facets: &[(String, Vec<FacetValue>)]) -> Vec<Facet> {
+    pub(super) fn facets(&self, facets: &[indexing::Facet]) -> Vec<Facet> {
         facets
             .iter()
-            .filter(|(_, values)| !values.is_empty())
-            .map(|(field, values)| Facet {
-                field: field.clone(),
-                values: values
+            .filter(|facet| !facet.values.is_empty())
+            .map(|facet| Facet {
+                field: facet.field.clone(),
+                values: facet
+                    .values
                     .iter()
                     .map(|counted| {
                         let value = counted.value.to_string();
-                        let term = crate::search::term(field, &value);
+                        let term = crate::search::term(&facet.field, &value);
                         let exclude = link::narrow(&self.query, term.clone().negated());
                         Choice {
                             include: self.with_query(&link::narrow(&self.query, term)),
@@ -193,6 +195,12 @@ impl<'p> Place<'p> {
             })
             .collect()
     }
+}
+
+/// What is said above the results: why they are not whole, and what is odd about the query.
+pub(super) fn notes(mut notes: Vec<String>, hints: &[query::Hint]) -> Vec<String> {
+    notes.extend(hints.iter().map(ToString::to_string));
+    notes
 }
 
 /// A number with commas between thousands.

@@ -118,7 +118,7 @@ impl Search {
         };
         Search {
             form: Form::new(PATH, PLACEHOLDER, place.params, None),
-            notes: found.notes,
+            notes: super::listing::notes(found.notes, &found.hints),
             chart: place.chart(results.histogram.as_ref()),
             facets: place.facets(&results.facets),
             summary,
@@ -173,9 +173,15 @@ fn group_fields(pipes: &[Pipe]) -> Vec<&str> {
             Pipe::Stats(stats) | Pipe::Timechart { stats, .. } => {
                 return stats.by.iter().map(String::as_str).collect();
             }
-            Pipe::Top { field, .. } => return vec![field],
-            Pipe::Fields(fields) => return fields.iter().map(String::as_str).collect(),
-            Pipe::Head(_) | Pipe::Sort(_) | Pipe::Where(_) | Pipe::Dedup(_) => {}
+            Pipe::Top { fields, by, .. } => {
+                return by.iter().chain(fields).map(String::as_str).collect();
+            }
+            Pipe::Fields(columns) => {
+                let same = columns.iter().filter(|column| column.field == column.name);
+                return same.map(|column| column.name.as_str()).collect();
+            }
+            Pipe::Sequence(sequence) => return sequence.by.iter().map(String::as_str).collect(),
+            Pipe::Head(_) | Pipe::Sort(_) | Pipe::Where(_) | Pipe::Dedup { .. } => {}
         }
     }
     Vec::new()
