@@ -42,6 +42,11 @@ pub enum IndexError {
     /// A query that says what is held or purged.
     #[error("{0}")]
     Query(String),
+    /// A damaged partition must be made again from the log before anything else is done.
+    #[error(
+        "a damaged day of the index must be made again from the bus first; run the server until it is"
+    )]
+    Rebuilding,
     /// Another process writes the index.
     #[error("the index in {} is written by another process; stop it first", .0.display())]
     InUse(PathBuf),

@@ -58,6 +58,8 @@ pub(crate) struct Inner {
     pub(crate) read_only: bool,
     partitions: RwLock<BTreeMap<PartitionId, Arc<Partition>>>,
     problems: Mutex<Vec<Problem>>,
+    /// Those of partitions that were set aside.
+    set_aside: Mutex<Vec<Problem>>,
 }
 
 /// The right to write an index, which one process has at a time; it ends with the value.
@@ -128,6 +130,7 @@ impl Index {
             read_only,
             partitions: RwLock::default(),
             problems: Mutex::default(),
+            set_aside: Mutex::default(),
         });
         inner.scan()?;
         Ok(Index { inner })
@@ -196,7 +199,7 @@ impl Index {
 
     /// Partitions that could not be used.
     pub fn problems(&self) -> Vec<Problem> {
-        self.inner.problems.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.inner.problems()
     }
 
     /// Every field that some event or alert has, sorted by name.
@@ -251,7 +254,7 @@ impl Inner {
             }
             let dir = self.partition_dir(id);
             if !dir.join("meta.json").exists() {
-                // Made, but never committed: a crash came in between. Nothing is in it.
+                // Made but never committed, or half removed: a crash came in between.
                 if !self.read_only {
                     std::fs::remove_dir_all(&dir).map_err(IndexError::io("remove", &dir))?;
                 }
@@ -273,9 +276,8 @@ impl Inner {
     /// Tells of the partitions that were set aside, as their notes are now.
     pub(crate) fn report_set_aside(&self) {
         let notes = set_aside::notes(&self.dir);
-        let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
-        problems.retain(|problem| notes.iter().all(|note| note.partition != problem.partition));
-        problems.extend(notes.iter().filter_map(|note| note.problem(&self.dir)));
+        *self.set_aside.lock().unwrap_or_else(PoisonError::into_inner) =
+            notes.iter().filter_map(|note| note.problem(&self.dir)).collect();
     }
 
     fn insert(&self, partition: Partition) {
@@ -362,14 +364,23 @@ impl Inner {
     }
 
     pub(crate) fn problems(&self) -> Vec<Problem> {
-        self.problems.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let list = |problems: &Mutex<Vec<Problem>>| {
+            problems.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        };
+        [list(&self.problems), list(&self.set_aside)].concat()
     }
 
     /// Removes a partition of which nothing is kept. Searches that run go on: its files stay until
     /// they let go of them.
     pub(crate) fn drop_partition(&self, partition: &Partition) -> Result<(), IndexError> {
         self.forget(partition.id);
-        std::fs::remove_dir_all(&partition.dir).map_err(IndexError::io("remove", &partition.dir))
+        let remove = || -> std::io::Result<()> {
+            // First what makes it a partition: cut off in between, it is none any more, not a damaged one.
+            std::fs::remove_file(partition.dir.join("meta.json"))?;
+            File::open(&partition.dir)?.sync_all()?;
+            std::fs::remove_dir_all(&partition.dir)
+        };
+        remove().map_err(IndexError::io("remove", &partition.dir))
     }
 
     fn forget(&self, id: PartitionId) {

@@ -10,7 +10,8 @@
 //! documents, let tantivy remove files that belong to no segment. Whoever is killed in between finds
 //! the purge still to be done and begins again. Then it is proved: a search finds nothing, no segment
 //! has removed documents whose bytes would still be in its files, no file belongs to no segment, and
-//! the ids of what was purged are in no term dictionary.
+//! the ids of what was purged are in no term dictionary. A damaged partition that was set aside and
+//! could not be made again whole may have anything, so it fails the proof until somebody removes it.
 //!
 //! An alert is purged when it matches itself, or when an event that it carries as evidence does.
 //!
@@ -36,7 +37,7 @@ use crate::partition::{Kind, Partition};
 use crate::removal::Removal;
 use crate::retention::arrival;
 use crate::segment::{Segment, Stop};
-use crate::set_aside::write_whole;
+use crate::set_aside::{self, write_whole};
 use crate::writer::IndexWriter;
 
 /// The folder of purges in the index folder.
@@ -191,7 +192,11 @@ impl Purges {
             return false;
         }
         let arrived = event.time(arrival(kind)).unwrap_or(time);
-        self.known.iter().any(|(purge, filter)| {
+        // One that is still to be done removes by itself, and may yet be refused.
+        let in_force = self.known.iter().filter(|(purge, _)| {
+            matches!(purge.state, PurgeState::Done { .. }) || self.tried.contains(&purge.id)
+        });
+        in_force.into_iter().any(|(purge, filter)| {
             (arrived <= purge.asked && matches(filter, event))
                 || (kind == Kind::Alerts
                     && evidence(event).iter().any(|event| {
@@ -244,12 +249,16 @@ fn read(path: &Path) -> Result<Purge, IndexError> {
 }
 
 impl IndexWriter {
-    /// Does the purges that were asked for. What was added is committed first.
+    /// Does the purges that were asked for; what was added is committed first. While a damaged
+    /// partition is made again they wait, because nobody knows what is still to come.
     ///
     /// # Errors
     /// When files cannot be read or written; the purge is still to be done then.
     pub fn run_purges(&mut self) -> Result<(), IndexError> {
         self.purges.refresh(&self.inner.dir)?;
+        if self.is_rebuilding() {
+            return Ok(());
+        }
         while let Some((mut purge, filter)) = self.purges.due() {
             purge.state = self.purge(&filter)?;
             self.record(&purge)?;
@@ -319,7 +328,16 @@ impl IndexWriter {
 
     /// What is left of a purge; nothing if it is gone.
     fn prove(&self, filter: &Filter, ids: &BTreeSet<String>) -> Result<Vec<String>, IndexError> {
-        let mut left = Vec::new();
+        // What cannot be read cannot be searched, so all of it must go.
+        let set_aside = set_aside::notes(&self.inner.dir).into_iter().map(|note| {
+            let place = note.moved_to(&self.inner.dir);
+            format!(
+                "{} was damaged and set aside, and may have some of it; remove {}",
+                note.partition,
+                place.display()
+            )
+        });
+        let mut left: Vec<String> = set_aside.collect();
         for partition in self.inner.partitions() {
             let found = count(&partition, filter, &[], &mut BTreeMap::new())?;
             if found > 0 {

@@ -18,7 +18,7 @@ use crate::group;
 use crate::index::{FieldInfo, Index, Inner, guarded};
 use crate::merge::Merged;
 use crate::metrics;
-use crate::partition::{Kind, Partition};
+use crate::partition::{Kind, Partition, PartitionId};
 use crate::request::{Histogram, Hit, Kinds, Limits, Partial, Results, Search, SearchRequest};
 use crate::segment::{Segment, Stop};
 use crate::sequence::{self, Steps};
@@ -102,8 +102,11 @@ impl Searcher {
 
     /// The segments that are asked, and what can't be.
     pub(crate) fn work(&self, request: &SearchRequest<'_>) -> (Vec<Work>, Vec<Partial>) {
+        // A day that cannot be used matters to whoever asks for it.
         let problems = self.inner.problems().into_iter();
-        let partial = problems.map(|problem| Partial::Partition {
+        let asked = problems
+            .filter(|problem| problem.partition.parse().map_or(true, |id| concerns(request, id)));
+        let partial = asked.map(|problem| Partial::Partition {
             partition: problem.partition,
             reason: problem.reason,
         });
@@ -123,19 +126,21 @@ impl Searcher {
     /// Partitions of the kinds and days that are asked for.
     fn pruned(&self, request: &SearchRequest<'_>) -> Vec<Arc<Partition>> {
         let mut partitions = self.inner.partitions();
-        partitions.retain(|partition| {
-            let id = partition.id;
-            let wanted = match request.kinds {
-                Kinds::Events => id.kind == Kind::Events,
-                Kinds::Alerts => id.kind == Kind::Alerts,
-                Kinds::Both => true,
-            };
-            wanted
-                && request.range.since.is_none_or(|since| since < id.end())
-                && request.range.until.is_none_or(|until| id.start() < until)
-        });
+        partitions.retain(|partition| concerns(request, partition.id));
         partitions
     }
+}
+
+/// Whether a partition is of the kinds and days that are asked for.
+fn concerns(request: &SearchRequest<'_>, id: PartitionId) -> bool {
+    let wanted = match request.kinds {
+        Kinds::Events => id.kind == Kind::Events,
+        Kinds::Alerts => id.kind == Kind::Alerts,
+        Kinds::Both => true,
+    };
+    wanted
+        && request.range.since.is_none_or(|since| since < id.end())
+        && request.range.until.is_none_or(|until| id.start() < until)
 }
 
 impl Search for Searcher {

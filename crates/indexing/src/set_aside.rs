@@ -4,7 +4,7 @@
 //! it. Its offsets go with it and the checkpoint is removed, so the log is read again from its
 //! beginning: what other partitions have they skip by their own offsets, and only this one's day is
 //! filled again. Until that is done, and for as long as the note says that the log no longer had all
-//! of it, every answer says that it is not whole.
+//! of it, every answer says that it is not whole. When all of it is back, the damaged files go.
 //!
 //! The order makes a crash harmless at any point: note, then checkpoint, then the move. A note whose
 //! partition still stands in its place is of a move that did not happen.
@@ -53,14 +53,26 @@ impl Note {
     pub(crate) fn write(&self, dir: &Path) -> Result<(), IndexError> {
         let folder = dir.join(FOLDER);
         std::fs::create_dir_all(&folder).map_err(IndexError::io("create the folder", &folder))?;
-        let path = folder.join(format!("{}.json", self.folder));
+        let path = self.path(dir);
         let json = serde_json::to_string_pretty(self).unwrap_or_default();
         write_whole(&path, json.as_bytes()).map_err(IndexError::io("write", &path))
+    }
+
+    /// Removes what was set aside, and then the note: all of it is back.
+    pub(crate) fn remove(&self, dir: &Path) -> Result<(), IndexError> {
+        let folder = self.moved_to(dir);
+        std::fs::remove_dir_all(&folder).map_err(IndexError::io("remove", &folder))?;
+        let path = self.path(dir);
+        std::fs::remove_file(&path).map_err(IndexError::io("remove", &path))
     }
 
     /// Where the files are.
     pub(crate) fn moved_to(&self, dir: &Path) -> PathBuf {
         dir.join(FOLDER).join(&self.folder)
+    }
+
+    fn path(&self, dir: &Path) -> PathBuf {
+        dir.join(FOLDER).join(format!("{}.json", self.folder))
     }
 
     /// What is told of it; nothing once all of it is back.
@@ -72,7 +84,7 @@ impl Note {
             (None, _) => "it is being made again from the log".to_owned(),
             (Some(rebuilt), Some(documents)) if rebuilt >= documents => return None,
             (Some(rebuilt), Some(documents)) => format!(
-                "the log had only {rebuilt} of its {documents} documents any more; restore the rest from a backup, or remove that folder and the note {place}.json to be told no longer"
+                "the log had only {rebuilt} of its {documents} documents any more; remove that folder and the note {place}.json to be told no longer"
             ),
             (Some(rebuilt), None) => format!(
                 "the log still had {rebuilt} of its documents, and how many there were is not known; remove that folder and the note {place}.json to be told no longer"

@@ -81,6 +81,8 @@ impl IndexStage {
         let elapsed = self.retained.map(|last| last.elapsed());
         if elapsed.is_none_or(|elapsed| elapsed >= RETENTION_EVERY) {
             self.retained = Some(Instant::now());
+            // Somebody may have taken away what was set aside.
+            self.index.inner.report_set_aside();
             let now = self.age.step(now, elapsed.unwrap_or_default());
             match self.writer.enforce_retention(now) {
                 // Only a person can mend it, and what is taken in must go on meanwhile.

@@ -123,6 +123,12 @@ impl IndexWriter {
     pub(crate) fn new(inner: Arc<Inner>, log: &str) -> Result<Self, IndexError> {
         let mut purges = Purges::default();
         purges.refresh(&inner.dir)?;
+        for note in set_aside::notes(&inner.dir) {
+            if note.problem(&inner.dir).is_none() {
+                // Removing it was cut off.
+                note.remove(&inner.dir)?;
+            }
+        }
         let rebuilding = rebuilding(&inner);
         let found = Offsets::read_checkpoint(&inner.dir);
         let is_moved = found.is_foreign(log);
@@ -551,6 +557,11 @@ impl IndexWriter {
         Ok(was_damaged)
     }
 
+    /// Whether a damaged partition is still being made again from the log.
+    pub fn is_rebuilding(&self) -> bool {
+        !self.rebuilding.is_empty()
+    }
+
     /// Tells of partitions that were made again, once all that the log still had was read; `is_idle`
     /// if there is nothing left to read.
     ///
@@ -568,6 +579,7 @@ impl IndexWriter {
             note.write(&self.inner.dir)?;
             match note.problem(&self.inner.dir) {
                 None => {
+                    note.remove(&self.inner.dir)?;
                     tracing::info!(partition = %id, rebuilt, "a damaged index partition was made again, whole")
                 }
                 Some(problem) => {

@@ -11,7 +11,9 @@ use bus::{
     run_stage,
 };
 use event::Timestamp;
-use indexing::{Index, IndexStage, Kinds, Options, PartitionId, SearchRequest};
+use indexing::{
+    Found, Index, IndexStage, Kinds, Options, PartitionId, Purge, PurgeState, SearchRequest,
+};
 
 const DAY_MILLIS: i64 = 86_400_000;
 const FIRST_DAY: i64 = 1_785_888_000_000;
@@ -142,11 +144,13 @@ fn a_partition_that_is_damaged_while_it_is_used_is_made_again_without_doubling_o
     append(&*bus, (300..330).map(|n| json(n, n as i64 % 3)));
     until("indexing the rest", || found(&index) == (330, 0));
     running.stop();
+    let set_aside = std::fs::read_dir(dir.path().join("index/set-aside")).unwrap();
+    assert_eq!(set_aside.count(), 0, "all of it is back, so nothing of it stays there");
     let index = Index::open(dir.path(), options()).unwrap();
     assert_eq!((found(&index), index.problems().len()), ((330, 0), 0));
     for partition in index.partitions() {
         assert_eq!(partition.documents, 110);
-        assert_eq!(index.check(partition.id).unwrap().unwrap().damage, [String::new(); 0]);
+        assert!(index.check(partition.id).unwrap().unwrap().damage.is_empty());
     }
 }
 
@@ -172,9 +176,26 @@ fn what_the_log_no_longer_has_is_told() {
     let (total, partial) = found(&index);
     assert!((201..300).contains(&total), "{total}");
     assert_eq!(partial, 1, "answers say so");
-    // As long as nobody has taken the folder away, also after a restart.
+    // As long as nobody has taken the folder away, also after a restart; but not to those who ask for
+    // other days.
     drop(index);
-    assert_eq!(Index::open(dir.path(), options()).unwrap().problems().len(), 1);
+    let index = Index::open(dir.path(), options()).unwrap();
+    assert_eq!(index.problems().len(), 1);
+    let query = query::parse("*").unwrap();
+    let mut others = SearchRequest::new(&query);
+    others.range.since = Some(day(2).start());
+    assert_eq!(index.searcher().search(&others).partial, []);
+    others.range.since = Some(day(1).start());
+    assert_eq!(index.searcher().search(&others).partial.len(), 1);
+    // What is in there nobody knows, so a purge does not say that it is whole.
+    let purge = Purge::ask(dir.path(), "event.id:299", Found::default(), "dpo", "why").unwrap();
+    index.writer("log").unwrap().run_purges().unwrap();
+    let state = purge.look(dir.path()).unwrap().state;
+    assert!(matches!(&state, PurgeState::Failed { reason } if reason.contains("set aside")));
     std::fs::remove_dir_all(dir.path().join("index/set-aside")).unwrap();
-    assert_eq!(found(&Index::open(dir.path(), options()).unwrap()), (total, 0));
+    let index = Index::open(dir.path(), options()).unwrap();
+    index.writer("log").unwrap().run_purges().unwrap();
+    let state = purge.look(dir.path()).unwrap().state;
+    assert!(matches!(state, PurgeState::Done { .. }), "{state:?}");
+    assert_eq!(found(&index), (total - 1, 0));
 }

@@ -77,6 +77,16 @@ fn purge(dir: &Path, writer: &mut IndexWriter, query: &str) -> PurgeState {
     purge.look(dir).unwrap().state
 }
 
+/// How many files of partitions have a text somewhere in their bytes.
+fn files_with(dir: &Path, text: &str) -> usize {
+    let index = dir.join("index");
+    let partitions = std::fs::read_dir(index).unwrap().map(|entry| entry.unwrap().path());
+    let partitions = partitions.filter(|path| path.join("meta.json").exists());
+    let files = partitions.flat_map(|path| std::fs::read_dir(path).unwrap());
+    let has = |bytes: Vec<u8>| bytes.windows(text.len()).any(|part| part == text.as_bytes());
+    files.filter(|entry| has(std::fs::read(entry.as_ref().unwrap().path()).unwrap())).count()
+}
+
 fn audited(dir: &Path) -> Vec<serde_json::Value> {
     let text = std::fs::read_to_string(dir.join(indexing::AUDIT_FILE)).unwrap_or_default();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -88,6 +98,7 @@ fn a_purge_removes_events_and_the_alerts_that_carry_them_and_proves_it() {
     let index = open(dir.path());
     let mut writer = fill(&index);
     let query = "user.name:alice";
+    assert!(files_with(dir.path(), "alice") > 0);
     let (found, holds) = index.preview_purge(query).unwrap();
     assert_eq!((found, holds.len()), (Found { events: 30, alerts: 1 }, 0));
     let state = purge(dir.path(), &mut writer, query);
@@ -101,6 +112,7 @@ fn a_purge_removes_events_and_the_alerts_that_carry_them_and_proves_it() {
     assert_eq!(line["event"]["outcome"], "success");
     assert_eq!(line["user"]["name"], "dpo");
     assert_eq!(line["watchpost"]["audit"]["purge"]["state"]["removed"]["events"], 30);
+    assert_eq!(files_with(dir.path(), "alice"), 0);
     // The files hold no more than those of an index that never had them.
     let fresh = tempfile::tempdir().unwrap();
     let other = open(fresh.path());

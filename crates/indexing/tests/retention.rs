@@ -30,7 +30,7 @@ fn document(
         "message": noise(id, padding),
     });
     // None can be said in two ways.
-    if dataset.is_empty() && id % 2 == 0 {
+    if dataset.is_empty() && id.is_multiple_of(2) {
         json["event"].as_object_mut().unwrap().remove("dataset");
     }
     let json = json.to_string().into_bytes();
@@ -115,6 +115,22 @@ fn each_dataset_is_kept_as_long_as_its_entry_says() {
     // What was removed is not there after a restart either.
     drop(writer);
     assert_eq!(count(&open(dir.path(), days(3), &[]), "*"), 0);
+}
+
+#[test]
+fn a_day_whose_removal_was_cut_off_is_gone_and_not_damaged() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = open(dir.path(), days(1), &[]);
+    let mut writer = index.writer("log").unwrap();
+    writer.add(document("a", 1, at(0, 1), at(0, 2), 0));
+    writer.commit().unwrap();
+    let day = dir.path().join("index").join(index.partitions()[0].id.to_string());
+    drop((writer, index));
+    // What goes first.
+    std::fs::remove_file(day.join("meta.json")).unwrap();
+    let index = open(dir.path(), days(1), &[]);
+    assert_eq!((index.partitions().len(), index.problems()), (0, Vec::new()));
+    assert!(!day.exists());
 }
 
 #[test]

@@ -335,6 +335,8 @@ impl Engine {
             let (bus, shutdown) = (Arc::clone(&self.bus), self.shutdown.clone());
             let watching = dataset_watch::start(bus, "normalize", shutdown).map_err(beside)?;
             self.watching.push(watching);
+        }
+        if parts.contains(&Part::Indexing) && self.cluster.is_none() {
             let (index, shutdown) = (self.index.clone(), self.shutdown.clone());
             self.watching.push(index_watch::start(index, shutdown).map_err(beside)?);
         }

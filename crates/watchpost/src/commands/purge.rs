@@ -12,7 +12,7 @@ use indexing::{Found, Index, IndexError, Purge, PurgeState};
 use crate::args::{PurgeArgs, who};
 use crate::commands::Outcome;
 use crate::commands::search::open_index;
-use crate::config::Config;
+use crate::config::{Backend, Config};
 use crate::open_bus::EMBEDDED;
 use crate::style;
 
@@ -25,7 +25,11 @@ pub(crate) fn run(args: &PurgeArgs) -> Outcome {
         config.data.folder.clone_from(data);
     }
     let folder = &config.data.folder;
-    let (found, holds) = open_index(folder)?.preview_purge(&args.query)?;
+    let index = open_index(folder)?;
+    let (found, holds) = index.preview_purge(&args.query)?;
+    for problem in index.problems() {
+        eprintln!("{} is not counted: {}", problem.partition, problem.reason);
+    }
     println!("{} match {}", told(found), args.query);
     if !holds.is_empty() {
         return refused(holds.into_iter());
@@ -47,7 +51,7 @@ pub(crate) fn run(args: &PurgeArgs) -> Outcome {
                 style::good("purged"),
                 told(removed)
             );
-            tell_of_bus(&config);
+            tell_what_is_left(&config);
             Ok(ExitCode::SUCCESS)
         }
         PurgeState::Held { holds } => refused(holds.into_iter()),
@@ -87,7 +91,11 @@ fn do_it_here(config: &Config, purge: &Purge) -> Result<Option<PurgeState>, Inde
     };
     let index = Index::open(folder, config.index_options())?;
     // No log is read here, so it may be any.
-    index.writer("")?.run_purges()?;
+    let mut writer = index.writer("")?;
+    if writer.is_rebuilding() {
+        return Err(IndexError::Rebuilding);
+    }
+    writer.run_purges()?;
     drop(claim);
     Ok(Some(purge.look(folder)?.state))
 }
@@ -105,13 +113,19 @@ fn wait(folder: &Path, purge: &Purge, time_max: Duration) -> Result<PurgeState, 
     }
 }
 
-/// The index is not the only place where an event is.
-fn tell_of_bus(config: &Config) {
+/// The index of this machine is not the only place where an event is.
+fn tell_what_is_left(config: &Config) {
     let days = |days: u64| if days == 1 { "1 day".to_owned() } else { format!("{days} days") };
     let bus = match config.bus.url.as_str() {
         EMBEDDED => "the bus in the data folder".to_owned(),
         url => format!("the bus at {url}"),
     };
+    if config.search.backend == Backend::Elasticsearch {
+        eprintln!(
+            "the cluster at {} was not touched: remove there what matches, with its own means",
+            config.search.url
+        );
+    }
     eprintln!(
         "{bus} is a log, of which nothing can be taken out of the middle: it keeps raw records for {} (bus.raw_days), events, matches and rejected records for {} (bus.events_days), and alerts the longest (90 days on the embedded bus). Until then the originals are there; none of them comes back into the index. Backups keep what they have.",
         days(config.bus.raw_days),

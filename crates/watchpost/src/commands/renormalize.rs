@@ -52,6 +52,11 @@ pub(crate) fn run(args: &RenormalizeArgs) -> Outcome {
         )
         .into());
     }
+    let writer = index.writer(&log_id)?;
+    if writer.is_rebuilding() {
+        // Else it would be added now, and once more when the log is read again.
+        return Err(IndexError::Rebuilding.into());
+    }
     let mut exchange = Exchange {
         normalizer: Normalizer::new(options),
         joiner: Joiner::default(),
@@ -60,7 +65,7 @@ pub(crate) fn run(args: &RenormalizeArgs) -> Outcome {
         dataset: args.dataset.as_deref(),
         dry_run: args.dry_run,
         searcher: index.searcher(),
-        writer: index.writer(&log_id)?,
+        writer,
         moved: Vec::new(),
         told: BTreeMap::new(),
         records: 0,
