@@ -87,9 +87,10 @@ fn made_up(n: usize, time: &str) -> Vec<u8> {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (seed >> 33) % below
     };
-    // The smaller, the likelier, as names are.
-    let host = random(500).min(random(500));
+    // The smaller, the likelier, as names are; people work on their own machines, and now and then on
+    // one of the twenty that all share.
     let user = random(2_000).min(random(2_000));
+    let host = if random(20) == 0 { 480 + random(20) } else { user % 480 };
     let guid =
         format!("{{{:08x}-{:04x}-{:04x}}}", random(1 << 32), random(1 << 16), random(1 << 16));
     let names = [

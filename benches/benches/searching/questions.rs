@@ -43,10 +43,10 @@ pub(crate) const QUESTIONS: [Question; 10] = [
     },
     Question {
         name: "two terms",
-        ours: "host.name:ws-0042 and user.name:user17",
-        sql: "host.name = 'ws-0042' and \"user\".name = 'user17'",
-        logsql: "host.name:=ws-0042 user.name:=user17",
-        plain: Plain::Terms(&[("host.name", "ws-0042"), ("user.name", "user17")]),
+        ours: "host.name:ws-0017 and user.name:user17",
+        sql: "host.name = 'ws-0017' and \"user\".name = 'user17'",
+        logsql: "host.name:=ws-0017 user.name:=user17",
+        plain: Plain::Terms(&[("host.name", "ws-0017"), ("user.name", "user17")]),
     },
     Question {
         name: "one event's id",

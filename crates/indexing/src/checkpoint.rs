@@ -22,7 +22,7 @@ use crate::error::IndexError;
 use crate::set_aside::write_whole;
 
 /// The name of the checkpoint's file in the index folder.
-const FILE: &str = "checkpoint.json";
+pub const FILE: &str = "checkpoint.json";
 
 /// The name of the log's identity beside the offsets.
 const LOG: &str = "log";
@@ -39,6 +39,11 @@ impl Offsets {
     /// Nothing of this log.
     pub(crate) fn none_of(log: &str) -> Offsets {
         Offsets { log: log.to_owned(), next: BTreeMap::new() }
+    }
+
+    /// The identity of the log; empty if it was not noted.
+    pub(crate) fn log(&self) -> &str {
+        &self.log
     }
 
     /// Whether these are offsets of another log. Who reads no log, whose identity is empty, takes any.

@@ -4,6 +4,7 @@
 //! dictionaries, or numbers given out to values as they are met), and only when a segment is done
 //! are they turned into values and handed to [`Groups`], which merges segments and gives the table.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 
 use event::Timestamp;
@@ -21,6 +22,12 @@ const KEYS_MAX: usize = 4;
 
 /// How many documents are read from a column at once.
 const BLOCK: usize = 1024;
+
+/// The most places of a [`Lookup::Dense`], of four bytes each.
+const DENSE_PLACES_MAX: usize = 8 * 1024 * 1024;
+
+/// How many places a [`Lookup::Dense`] may have for each document, so that they are used.
+const DENSE_PLACES_PER_DOCUMENT: usize = 4;
 
 /// Whether a pipe's statistics can be had from columns alone.
 pub(crate) fn is_columnar(stats: &Stats) -> bool {
@@ -52,7 +59,7 @@ pub(crate) fn count(
     let mut counter = Counter {
         times: &segment.columns.time,
         functions: stats.aggregates.iter().map(|aggregate| aggregate.function).collect(),
-        groups: HashMap::default(),
+        groups: Lookup::new(&keys, bits.count() as usize),
         states: Vec::new(),
         keys: Vec::new(),
         groups_max,
@@ -83,10 +90,63 @@ enum Local {
     AtTime(i64, BTreeSet<u32>),
 }
 
+/// Where a group is found by its key. A place out of two or three megabytes is found several times as
+/// fast as one of a hash table, and most statistics are by dictionaries that are that small.
+enum Lookup {
+    /// For every key that there can be, the number of its group plus one, or 0; and how far apart two
+    /// keys are that differ by one in each of their codes.
+    Dense { places: Vec<u32>, strides: Vec<usize> },
+    /// Any keys.
+    Sparse(HashMap<u128, u32, FixedState>),
+}
+
+impl Lookup {
+    /// For groups of so many documents by these.
+    fn new(keys: &[Coder], documents: usize) -> Lookup {
+        let mut strides = Vec::with_capacity(keys.len());
+        let mut places = 1usize;
+        for key in keys.iter().rev() {
+            strides.push(places);
+            let codes = key.codes_max().unwrap_or(usize::MAX);
+            places = places.saturating_mul(codes);
+        }
+        strides.reverse();
+        let most = documents.saturating_mul(DENSE_PLACES_PER_DOCUMENT).min(DENSE_PLACES_MAX);
+        if places > most {
+            return Lookup::Sparse(HashMap::default());
+        }
+        Lookup::Dense { places: vec![0; places], strides }
+    }
+
+    /// The number of a key's group, which `next` becomes if it has none; the latter is told.
+    fn find(&mut self, key: u128, next: u32) -> (u32, bool) {
+        match self {
+            Lookup::Dense { places, strides } => {
+                let code = |n: usize| (key >> (32 * (strides.len() - 1 - n))) as u32 as usize;
+                let at: usize = strides.iter().enumerate().map(|(n, by)| code(n) * by).sum();
+                match places.get_mut(at) {
+                    Some(0) => {
+                        if let Some(place) = places.get_mut(at) {
+                            *place = next + 1;
+                        }
+                        (next, true)
+                    }
+                    Some(group) => (*group - 1, false),
+                    None => (next, true),
+                }
+            }
+            Lookup::Sparse(groups) => match groups.entry(key) {
+                Entry::Occupied(entry) => (*entry.get(), false),
+                Entry::Vacant(entry) => (*entry.insert(next), true),
+            },
+        }
+    }
+}
+
 struct Counter<'s> {
     times: &'s Column<i64>,
     functions: Vec<Function>,
-    groups: HashMap<u128, u32, FixedState>,
+    groups: Lookup,
     /// For each group, one for each aggregate.
     states: Vec<Local>,
     keys: Vec<u128>,
@@ -96,34 +156,29 @@ struct Counter<'s> {
 
 impl Counter<'_> {
     fn block(&mut self, docs: &[u32], keys: &mut [Coder], values: &mut [Option<Coder>]) {
-        let singles = keys.iter().all(|key| !key.is_multiple());
-        let mut codes: Vec<Vec<Option<u32>>> = Vec::new();
-        if singles {
-            codes.extend(keys.iter_mut().map(|key| key.block(docs)));
+        if keys.iter().all(|key| !key.is_multiple()) {
+            let codes: Vec<Vec<Option<u32>>> = keys.iter_mut().map(|key| key.block(docs)).collect();
+            for (n, doc) in docs.iter().enumerate() {
+                let key = codes.iter().try_fold(0u128, |key, codes| {
+                    let code = codes.get(n).copied().flatten()?;
+                    Some(key << 32 | u128::from(code))
+                });
+                if let Some(key) = key {
+                    self.add(key, *doc, values);
+                }
+            }
+            return;
         }
         let mut combined = Vec::new();
-        for (n, doc) in docs.iter().enumerate() {
+        for doc in docs {
             combined.clear();
             combined.push(0u128);
-            if singles {
-                for codes in &codes {
-                    match codes.get(n).copied().flatten() {
-                        Some(code) => {
-                            combined.iter_mut().for_each(|key| *key = *key << 32 | u128::from(code))
-                        }
-                        None => combined.clear(),
-                    }
-                }
-            } else {
-                for key in keys.iter_mut() {
-                    let own = key.codes(*doc);
-                    combined = combined
-                        .iter()
-                        .flat_map(|before| {
-                            own.iter().map(move |code| before << 32 | u128::from(*code))
-                        })
-                        .collect();
-                }
+            for key in keys.iter_mut() {
+                let own = key.codes(*doc);
+                combined = combined
+                    .iter()
+                    .flat_map(|before| own.iter().map(move |code| before << 32 | u128::from(*code)))
+                    .collect();
             }
             for key in &combined {
                 self.add(*key, *doc, values);
@@ -133,27 +188,23 @@ impl Counter<'_> {
 
     fn add(&mut self, key: u128, doc: u32, values: &mut [Option<Coder>]) {
         let width = self.functions.len();
-        let group = match self.groups.get(&key) {
-            Some(group) => *group as usize,
-            None => {
-                if self.keys.len() >= self.groups_max {
-                    self.left_out = true;
-                    return;
-                }
-                let group = self.keys.len();
-                self.keys.push(key);
-                self.groups.insert(key, u32::try_from(group).unwrap_or(u32::MAX));
-                for (function, coder) in self.functions.iter().zip(values.iter()) {
-                    self.states.push(match coder {
-                        None => Local::Rows(0),
-                        Some(_) if function.is_by_time() => Local::AtTime(0, BTreeSet::new()),
-                        Some(coder) if coder.is_number() => Local::Direct(State::new(*function)),
-                        Some(_) => Local::Codes(HashMap::default()),
-                    });
-                }
-                group
+        let next = u32::try_from(self.keys.len()).unwrap_or(u32::MAX);
+        let (group, is_new) = self.groups.find(key, next);
+        let group = group as usize;
+        if is_new && self.keys.len() < self.groups_max {
+            self.keys.push(key);
+            for (function, coder) in self.functions.iter().zip(values.iter()) {
+                self.states.push(match coder {
+                    None => Local::Rows(0),
+                    Some(_) if function.is_by_time() => Local::AtTime(0, BTreeSet::new()),
+                    Some(coder) if coder.is_number() => Local::Direct(State::new(*function)),
+                    Some(_) => Local::Codes(HashMap::default()),
+                });
             }
-        };
+        } else if group >= self.keys.len() {
+            self.left_out = true;
+            return;
+        }
         let states = self.states.iter_mut().skip(group * width).take(width);
         for ((state, function), coder) in states.zip(&self.functions).zip(values) {
             match (state, coder) {
@@ -335,6 +386,15 @@ impl Coder {
         }
     }
 
+    /// One more than the greatest code there can be, if that is known before.
+    fn codes_max(&self) -> Option<usize> {
+        match self.columns.as_slice() {
+            [] => Some(1),
+            [Source::Text(column)] => Some(column.num_terms().max(1)),
+            _ => None,
+        }
+    }
+
     /// Whether values are numbers or times of one type.
     fn is_number(&self) -> bool {
         matches!(self.columns.as_slice(), [one] if !matches!(one, Source::Text(_)))
@@ -504,8 +564,7 @@ impl Coder {
         &self,
         mut codes: Vec<u32>,
     ) -> Result<HashMap<u32, Cell, FixedState>, Stop> {
-        codes.sort_unstable();
-        codes.dedup();
+        sort_codes(&mut codes);
         let mut cells = HashMap::with_capacity_and_hasher(codes.len(), FixedState::default());
         let mut texts: Vec<(u8, u64, u32)> = Vec::new();
         let plain = matches!(self.columns.as_slice(), [Source::Text(_)]);
@@ -542,6 +601,24 @@ impl Coder {
         }
         Ok(cells)
     }
+}
+
+/// Sorts codes, each once. They are small numbers, and there may be one for each group.
+fn sort_codes(codes: &mut Vec<u32>) {
+    let most = codes.iter().copied().max().unwrap_or_default() as usize;
+    if most > 8 * codes.len() {
+        codes.sort_unstable();
+        codes.dedup();
+        return;
+    }
+    let mut is_used = vec![false; most + 1];
+    for code in codes.iter() {
+        if let Some(used) = is_used.get_mut(*code as usize) {
+            *used = true;
+        }
+    }
+    codes.clear();
+    codes.extend((0u32..).zip(is_used).filter(|(_, used)| *used).map(|(code, _)| code));
 }
 
 impl Source {

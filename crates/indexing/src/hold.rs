@@ -1,6 +1,6 @@
 //! Legal holds: what matches one is removed neither by retention nor by a purge until it is lifted.
 //!
-//! Each is a file of its own in `index/holds`, made and removed whole, so that no two who hold
+//! Each is a file of its own in the folder `holds` of the data folder, made and removed whole, so that no two who hold
 //! something at once overwrite each other. They are read anew before each removal. A hold that cannot
 //! be read stops every removal: it is not known any more what must be kept.
 
@@ -15,7 +15,7 @@ use crate::audit::{self, Act};
 use crate::error::IndexError;
 use crate::set_aside::write_whole;
 
-/// The folder of holds in the index folder.
+/// The folder of holds in the data folder; beside the index, which a restore exchanges.
 const FOLDER: &str = "holds";
 
 /// The longest name of a hold, in bytes: it is the name of a file too.
@@ -116,8 +116,8 @@ fn record(
 }
 
 /// What each hold holds, by its name.
-pub(crate) fn filters(index_dir: &Path) -> Result<Vec<(String, Filter)>, IndexError> {
-    let holds = read(&index_dir.join(FOLDER))?;
+pub(crate) fn filters(data_dir: &Path) -> Result<Vec<(String, Filter)>, IndexError> {
+    let holds = read(&data_dir.join(FOLDER))?;
     holds.into_iter().map(|hold| Ok((hold.name, filter_of(&hold.query)?))).collect()
 }
 
@@ -132,11 +132,10 @@ pub(crate) fn filter_of(query: &str) -> Result<Filter, IndexError> {
 }
 
 fn folder(data_dir: &Path) -> Result<PathBuf, IndexError> {
-    let dir = data_dir.join("index");
-    if !dir.is_dir() {
+    if !data_dir.join("index").is_dir() {
         return Err(IndexError::Missing(data_dir.to_owned()));
     }
-    Ok(dir.join(FOLDER))
+    Ok(data_dir.join(FOLDER))
 }
 
 fn read(folder: &Path) -> Result<Vec<Hold>, IndexError> {

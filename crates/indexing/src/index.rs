@@ -15,6 +15,9 @@ use crate::search::Searcher;
 use crate::set_aside::{self, Note};
 use crate::writer::IndexWriter;
 
+/// The file in the index folder that whoever writes the index has locked.
+pub const WRITER_LOCK: &str = "writer.lock";
+
 /// How an index is kept.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -53,6 +56,9 @@ pub struct Index {
 }
 
 pub(crate) struct Inner {
+    /// The data folder: what is held, what is purged, the audit log.
+    pub(crate) data_dir: PathBuf,
+    /// The index in it.
     pub(crate) dir: PathBuf,
     pub(crate) options: Options,
     pub(crate) read_only: bool,
@@ -108,7 +114,7 @@ impl Index {
     pub fn open(data_dir: &Path, options: Options) -> Result<Index, IndexError> {
         let dir = data_dir.join("index");
         std::fs::create_dir_all(&dir).map_err(IndexError::io("create the folder", &dir))?;
-        Index::with(dir, options, false)
+        Index::with(data_dir, dir, options, false)
     }
 
     /// Opens an index for reading while another process may write it. Nothing is changed.
@@ -120,11 +126,17 @@ impl Index {
         if !dir.is_dir() {
             return Err(IndexError::Missing(data_dir.to_owned()));
         }
-        Index::with(dir, Options::default(), true)
+        Index::with(data_dir, dir, Options::default(), true)
     }
 
-    fn with(dir: PathBuf, options: Options, read_only: bool) -> Result<Index, IndexError> {
+    fn with(
+        data_dir: &Path,
+        dir: PathBuf,
+        options: Options,
+        read_only: bool,
+    ) -> Result<Index, IndexError> {
         let inner = Arc::new(Inner {
+            data_dir: data_dir.to_owned(),
             dir,
             options,
             read_only,
@@ -153,7 +165,7 @@ impl Index {
     /// # Errors
     /// When another process has it.
     pub fn claim(&self) -> Result<Claim, IndexError> {
-        let path = self.inner.dir.join("writer.lock");
+        let path = self.inner.dir.join(WRITER_LOCK);
         let file = File::create(&path).map_err(IndexError::io("open", &path))?;
         match file.try_lock() {
             Ok(()) => Ok(Claim { _file: file }),

@@ -73,6 +73,7 @@ mod search;
 mod segment;
 mod sequence;
 mod set_aside;
+mod snapshot;
 mod stage;
 mod usage;
 mod values;
@@ -84,12 +85,13 @@ pub use aggregate::{
 };
 pub use audit::AUDIT_FILE;
 pub use check::Checked;
+pub use checkpoint::FILE as CHECKPOINT_FILE;
 pub use error::IndexError;
 pub use explore::{ExploreRequest, Explored, Order, SORT_KEYS_MAX, TIE_BREAKER};
 pub use hold::Hold;
-pub use index::{Claim, FieldInfo, Index, Options, PartitionInfo, Problem};
+pub use index::{Claim, FieldInfo, Index, Options, PartitionInfo, Problem, WRITER_LOCK};
 pub use partition::{Kind, PartitionId};
-pub use purge::{Found, Purge, PurgeState};
+pub use purge::{Found, PURGED_FILE, Purge, PurgeState};
 pub use request::{
     Answer, Facet, FacetValue, Histogram, Hit, Kinds, Limits, Partial, Results, Search,
     SearchRequest,
@@ -97,5 +99,6 @@ pub use request::{
 pub use retention::{DatasetPattern, Keep, Retention};
 pub use scan::Scan;
 pub use search::Searcher;
+pub use snapshot::{PartitionSnapshot, Snapshot};
 pub use stage::IndexStage;
 pub use writer::{Document, IndexWriter, Position, Removed};

@@ -1,10 +1,11 @@
 //! Purges: what matches a query is taken out of the index for good, and that is shown.
 //!
-//! A purge is a file in `index/purges`, asked for by one process and done by the one that writes the
+//! A purge is a file in the folder `purges` of the data folder, asked for by one process and done by the one that writes the
 //! index: a running server, or the command itself where none runs. It holds for everything that had
 //! arrived when it was asked for, also what is still on its way through the bus, or is read from it
 //! again later; see [`Purges::concern`]. So no replay, rebuilt partition or `renormalize` undoes it,
-//! and the file stays for as long as the index does.
+//! and the file stays. The index notes which purges were done in it, so a purge is done again in an
+//! index that was restored from an older backup.
 //!
 //! It is done in steps that can all be repeated: remove and commit, merge every segment that lacks
 //! documents, let tantivy remove files that belong to no segment. Whoever is killed in between finds
@@ -31,7 +32,7 @@ use tantivy::{DocSet, TERMINATED, Term};
 use crate::audit::{self, Act};
 use crate::error::IndexError;
 use crate::hold;
-use crate::index::{Index, guarded};
+use crate::index::{Index, Inner, guarded};
 use crate::metrics;
 use crate::partition::{Kind, Partition};
 use crate::removal::Removal;
@@ -40,8 +41,11 @@ use crate::segment::{Segment, Stop};
 use crate::set_aside::{self, write_whole};
 use crate::writer::IndexWriter;
 
-/// The folder of purges in the index folder.
+/// The folder of purges in the data folder.
 const FOLDER: &str = "purges";
+
+/// The file in the index folder that names the purges that were done in this index.
+pub const PURGED_FILE: &str = "purged.json";
 
 /// The most ids of a purge that are looked for in term dictionaries afterwards.
 const PROOF_IDS_MAX: usize = 10_000;
@@ -129,10 +133,9 @@ impl Purge {
             counted,
             state: PurgeState::Pending,
         };
-        let dir = data_dir.join("index");
-        let folder = dir.join(FOLDER);
+        let folder = data_dir.join(FOLDER);
         std::fs::create_dir_all(&folder).map_err(IndexError::io("create the folder", &folder))?;
-        purge.write(&dir)?;
+        purge.write(data_dir)?;
         Ok(purge)
     }
 
@@ -141,15 +144,19 @@ impl Purge {
     /// # Errors
     /// When its file cannot be read.
     pub fn look(&self, data_dir: &Path) -> Result<Purge, IndexError> {
-        read(&self.path(&data_dir.join("index")))
+        read(&self.path(data_dir))
     }
 
-    fn path(&self, index_dir: &Path) -> PathBuf {
-        index_dir.join(FOLDER).join(format!("{}.json", self.id))
+    fn is_done(&self) -> bool {
+        matches!(self.state, PurgeState::Done { .. })
     }
 
-    fn write(&self, index_dir: &Path) -> Result<(), IndexError> {
-        let path = self.path(index_dir);
+    fn path(&self, data_dir: &Path) -> PathBuf {
+        data_dir.join(FOLDER).join(format!("{}.json", self.id))
+    }
+
+    fn write(&self, data_dir: &Path) -> Result<(), IndexError> {
+        let path = self.path(data_dir);
         let json = serde_json::to_vec_pretty(self).unwrap_or_default();
         write_whole(&path, &json).map_err(IndexError::io("write", &path))
     }
@@ -162,7 +169,7 @@ impl Index {
     /// When the query is wrong, or a partition cannot be read.
     pub fn preview_purge(&self, query: &str) -> Result<(Found, BTreeMap<String, u64>), IndexError> {
         let filter = hold::filter_of(query)?;
-        let holds = hold::filters(&self.inner.dir)?;
+        let holds = hold::filters(&self.inner.data_dir)?;
         let mut found = Found::default();
         let mut held = BTreeMap::new();
         for partition in self.inner.partitions() {
@@ -182,9 +189,21 @@ pub(crate) struct Purges {
     known: Vec<(Purge, Filter)>,
     /// Those that this process has tried.
     tried: BTreeSet<String>,
+    /// Those that were done in this index.
+    done: BTreeSet<String>,
 }
 
 impl Purges {
+    /// Those of an index.
+    pub(crate) fn of(inner: &Inner) -> Result<Purges, IndexError> {
+        // If it cannot be read, all are done once more.
+        let json = std::fs::read(inner.dir.join(PURGED_FILE)).unwrap_or_default();
+        let done = serde_json::from_slice(&json).unwrap_or_default();
+        let mut purges = Purges { done, ..Purges::default() };
+        purges.refresh(&inner.data_dir)?;
+        Ok(purges)
+    }
+
     /// Whether an event or alert was purged: it had arrived when the purge was asked for, and matches
     /// it, or carries an event of which that is true.
     pub(crate) fn concern(&self, kind: Kind, event: &Event, time: Timestamp) -> bool {
@@ -193,9 +212,10 @@ impl Purges {
         }
         let arrived = event.time(arrival(kind)).unwrap_or(time);
         // One that is still to be done removes by itself, and may yet be refused.
-        let in_force = self.known.iter().filter(|(purge, _)| {
-            matches!(purge.state, PurgeState::Done { .. }) || self.tried.contains(&purge.id)
-        });
+        let in_force = self
+            .known
+            .iter()
+            .filter(|(purge, _)| purge.is_done() || self.tried.contains(&purge.id));
         in_force.into_iter().any(|(purge, filter)| {
             (arrived <= purge.asked && matches(filter, event))
                 || (kind == Kind::Alerts
@@ -207,8 +227,8 @@ impl Purges {
     }
 
     /// Takes in what was asked for since.
-    pub(crate) fn refresh(&mut self, index_dir: &Path) -> Result<(), IndexError> {
-        let folder = index_dir.join(FOLDER);
+    fn refresh(&mut self, data_dir: &Path) -> Result<(), IndexError> {
+        let folder = data_dir.join(FOLDER);
         let entries = match std::fs::read_dir(&folder) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             entries => entries.map_err(IndexError::io("list", &folder))?,
@@ -234,8 +254,8 @@ impl Purges {
     /// The oldest that is to be done.
     fn due(&self) -> Option<(Purge, Filter)> {
         let due = self.known.iter().filter(|(purge, _)| {
-            matches!(purge.state, PurgeState::Pending | PurgeState::Failed { .. })
-                && !self.tried.contains(&purge.id)
+            let is_done = purge.is_done() && self.done.contains(&purge.id);
+            !is_done && !self.tried.contains(&purge.id)
         });
         due.min_by_key(|(purge, _)| purge.asked).cloned()
     }
@@ -255,18 +275,27 @@ impl IndexWriter {
     /// # Errors
     /// When files cannot be read or written; the purge is still to be done then.
     pub fn run_purges(&mut self) -> Result<(), IndexError> {
-        self.purges.refresh(&self.inner.dir)?;
+        self.purges.refresh(&self.inner.data_dir)?;
         if self.is_rebuilding() {
             return Ok(());
         }
         while let Some((mut purge, filter)) = self.purges.due() {
+            let was_done = purge.is_done();
             purge.state = self.purge(&filter)?;
             self.record(&purge)?;
-            purge.write(&self.inner.dir)?;
-            let purges = &mut self.purges;
-            purges.tried.insert(purge.id.clone());
+            self.purges.tried.insert(purge.id.clone());
+            if purge.is_done() {
+                self.purges.done.insert(purge.id.clone());
+                let path = self.inner.dir.join(PURGED_FILE);
+                let json = serde_json::to_vec(&self.purges.done).unwrap_or_default();
+                write_whole(&path, &json).map_err(IndexError::io("write", &path))?;
+            } else if was_done {
+                // It came back with a restored index. What was done stays in force, and is tried again.
+                continue;
+            }
+            purge.write(&self.inner.data_dir)?;
             if matches!(purge.state, PurgeState::Held { .. }) {
-                purges.known.retain(|(known, _)| known.id != purge.id);
+                self.purges.known.retain(|(known, _)| known.id != purge.id);
             }
         }
         Ok(())
@@ -276,7 +305,7 @@ impl IndexWriter {
     fn purge(&mut self, filter: &Filter) -> Result<PurgeState, IndexError> {
         self.commit()?;
         self.settle()?;
-        let holds = hold::filters(&self.inner.dir)?;
+        let holds = hold::filters(&self.inner.data_dir)?;
         let partitions = self.inner.partitions();
         let mut held = BTreeMap::new();
         for partition in &partitions {
@@ -364,10 +393,9 @@ impl IndexWriter {
             _ => "failure",
         };
         tracing::info!(purge = purge.id, who = purge.who, outcome, state = ?purge.state, "a purge came to its end");
-        let Some(data_dir) = self.inner.dir.parent() else { return Ok(()) };
         let details = serde_json::json!({ "purge": purge });
         let act = Act { action: "purge", outcome, who: &purge.who, reason: &purge.reason, details };
-        audit::record(data_dir, &act)
+        audit::record(&self.inner.data_dir, &act)
     }
 }
 

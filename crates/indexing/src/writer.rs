@@ -121,8 +121,7 @@ struct Open {
 
 impl IndexWriter {
     pub(crate) fn new(inner: Arc<Inner>, log: &str) -> Result<Self, IndexError> {
-        let mut purges = Purges::default();
-        purges.refresh(&inner.dir)?;
+        let purges = Purges::of(&inner)?;
         for note in set_aside::notes(&inner.dir) {
             if note.problem(&inner.dir).is_none() {
                 // Removing it was cut off.
@@ -342,7 +341,7 @@ impl IndexWriter {
         let mut removed = Removed::default();
         if retention.binds() {
             self.commit()?;
-            let holds = hold::filters(&self.inner.dir)?;
+            let holds = hold::filters(&self.inner.data_dir)?;
             let free = match holds.into_iter().map(|(_, held)| held).collect::<Vec<_>>() {
                 none if none.is_empty() => Filter::All,
                 holds => Filter::or(holds).negated(),

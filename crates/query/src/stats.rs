@@ -9,6 +9,7 @@
 //! thousand counts, however many events it has. As rounding does not change which of two numbers is
 //! greater, the answer is then the exact one, rounded: off by less than 0.2 percent of itself.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 
 use event::Timestamp;
@@ -279,11 +280,11 @@ impl Groups {
     pub fn group(&mut self, key: Vec<Cell>) -> Option<&mut Vec<State>> {
         let room = self.map.len() < self.groups_max;
         match self.map.entry(key) {
-            std::collections::hash_map::Entry::Occupied(entry) => Some(entry.into_mut()),
-            std::collections::hash_map::Entry::Vacant(entry) if room => {
+            Entry::Occupied(entry) => Some(entry.into_mut()),
+            Entry::Vacant(entry) if room => {
                 Some(entry.insert(self.aggregates.iter().map(|a| State::new(a.function)).collect()))
             }
-            std::collections::hash_map::Entry::Vacant(_) => {
+            Entry::Vacant(_) => {
                 self.overflowed = true;
                 None
             }
@@ -292,11 +293,16 @@ impl Groups {
 
     /// Takes in the states of a group that were filled elsewhere.
     pub fn merge(&mut self, key: Vec<Cell>, states: Vec<State>) {
-        let functions: Vec<Function> = self.aggregates.iter().map(|a| a.function).collect();
-        if let Some(into) = self.group(key) {
-            for ((into, more), function) in into.iter_mut().zip(states).zip(functions) {
-                into.merge(function, more);
+        let is_room = self.map.len() < self.groups_max;
+        match self.map.entry(key) {
+            Entry::Occupied(mut entry) => {
+                let into = entry.get_mut().iter_mut().zip(states).zip(&self.aggregates);
+                into.for_each(|((into, more), aggregate)| into.merge(aggregate.function, more));
             }
+            Entry::Vacant(entry) if is_room => {
+                entry.insert(states);
+            }
+            Entry::Vacant(_) => self.overflowed = true,
         }
     }
 

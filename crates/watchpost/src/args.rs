@@ -51,6 +51,8 @@ pub(crate) enum Command {
     Sources(SourcesArgs),
     /// Look after the bus: copy it to another one
     Bus(BusArgs),
+    /// Back up the index and what else belongs to an installation, and restore it
+    Backup(BackupArgs),
     /// Look after the index: check its files
     Index(IndexArgs),
     /// Remove for good what matches a query, such as one person's data, and prove that it is gone
@@ -274,6 +276,88 @@ pub(crate) struct BusCopyArgs {
     /// The data folder
     #[arg(long, value_name = "DIR", env = "WATCHPOST_DATA")]
     pub(crate) data: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct BackupArgs {
+    #[command(subcommand)]
+    pub(crate) command: BackupCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BackupCommand {
+    /// Make a backup, also while the server runs; only what the place lacks is copied
+    Create {
+        #[command(flatten)]
+        of: BackupOf,
+        #[command(flatten)]
+        at: BackupAt,
+        /// Then remove all backups but the newest N
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        keep: Option<u32>,
+    },
+    /// The backups of a place, oldest first
+    List {
+        #[command(flatten)]
+        at: BackupAt,
+        /// How they are written
+        #[arg(long, value_enum, default_value_t = Format::Table)]
+        format: Format,
+    },
+    /// Read every object of a backup and check its sum; names what is damaged, and fails then
+    Verify {
+        #[command(flatten)]
+        at: BackupAt,
+        /// The backup; the newest if none is named
+        name: Option<String>,
+    },
+    /// Restore a backup into an empty data folder, or exchange the index of a stopped installation
+    Restore {
+        #[command(flatten)]
+        of: BackupOf,
+        #[command(flatten)]
+        at: BackupAt,
+        /// The backup; the newest if none is named
+        name: Option<String>,
+        /// Exchange the index of the installation that is there; its bus and all else stay
+        #[arg(long)]
+        replace_index: bool,
+    },
+    /// Remove backups, and every object that no other needs
+    Remove {
+        #[command(flatten)]
+        at: BackupAt,
+        /// All but the newest N
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        keep: Option<u32>,
+        /// The backups
+        #[arg(required_unless_present = "keep", conflicts_with = "keep")]
+        names: Vec<String>,
+    },
+}
+
+/// The installation.
+#[derive(Debug, clap::Args)]
+pub(crate) struct BackupOf {
+    /// The configuration file
+    #[arg(long, value_name = "FILE", env = "WATCHPOST_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// The data folder
+    #[arg(long, value_name = "DIR", env = "WATCHPOST_DATA")]
+    pub(crate) data: Option<PathBuf>,
+}
+
+/// Where backups are.
+#[derive(Debug, clap::Args)]
+pub(crate) struct BackupAt {
+    /// A folder, or s3://bucket/prefix with access by AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
+    /// AWS_REGION, AWS_ENDPOINT
+    #[arg(value_name = "PLACE")]
+    pub(crate) place: String,
+    /// The file of the key that backups are encrypted with: 64 hexadecimal digits
+    /// (`openssl rand -hex 32`), for its owner's eyes only
+    #[arg(long, value_name = "FILE", env = "WATCHPOST_BACKUP_KEY_FILE")]
+    pub(crate) key_file: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]

@@ -21,8 +21,13 @@ use crate::open_bus::EMBEDDED;
 const PREFIX: &str = "WATCHPOST_";
 
 /// Variables of that prefix that are not settings.
-const NOT_SETTINGS: [&str; 4] =
-    ["WATCHPOST_CONFIG", "WATCHPOST_DATA", "WATCHPOST_LOG", "WATCHPOST_TOKEN"];
+const NOT_SETTINGS: [&str; 5] = [
+    "WATCHPOST_BACKUP_KEY_FILE",
+    "WATCHPOST_CONFIG",
+    "WATCHPOST_DATA",
+    "WATCHPOST_LOG",
+    "WATCHPOST_TOKEN",
+];
 
 /// What the variables of tests begin with; they are no settings either.
 const TEST_PREFIX: &str = "WATCHPOST_TEST_";

@@ -17,6 +17,7 @@ mod events;
 mod followed_files;
 mod hold_back;
 mod index_watch;
+mod installation;
 mod kafka_input;
 mod ledger_watch;
 mod listeners;
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
         Command::Index(args) => commands::index::run(&args),
         Command::Purge(args) => commands::purge::run(&args),
         Command::Hold(args) => commands::hold::run(&args),
+        Command::Backup(args) => commands::backup::run(&args),
     };
     match done {
         Ok(code) => code,
@@ -102,6 +104,8 @@ fn leave_quietly_when_nobody_reads() {
 fn start_logging(args: &Args) {
     let default = match args.command {
         Command::Run(_) => "info",
+        // Who made, restored and removed backups is on record.
+        Command::Backup(_) => "warn,watchpost=info",
         // A bus that is only looked at warns of settings that are not meant for it.
         Command::Rejected(_) | Command::Sources(_) => "error",
         _ => "warn",

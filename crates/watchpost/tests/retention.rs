@@ -240,3 +240,43 @@ fn a_dataset_is_bounded_by_its_own_entry() {
     assert_eq!(server.metric(removed), 90.0);
     assert!(server.metric("watchpost_index_retained_bytes{dataset=\"shop.debug\"}") > 0.0);
 }
+
+#[test]
+fn a_backup_of_before_a_purge_does_not_bring_it_back() {
+    let data = tempfile::tempdir().unwrap();
+    let place = tempfile::tempdir().unwrap();
+    let backup = |command: &str, more: &[&str]| {
+        let args = ["backup", command, text(place.path()), "--data", text(data.path())];
+        let done = run(&[&args[..], more].concat());
+        assert!(done.status.success(), "{}", stderr(&done));
+    };
+    let server = Server::start(data.path());
+    fill(&server);
+    backup("create", &[]);
+    let done = purge(data.path(), &YES);
+    assert!(done.status.success(), "{}", stderr(&done));
+    let by = ["--who", "counsel", "--reason", "case 12"];
+    assert!(
+        hold(data.path(), &[&["add", "case-12", "user.name:bob"], &by[..]].concat())
+            .status
+            .success()
+    );
+    server.kill();
+    backup("restore", &["--replace-index"]);
+    let restored =
+        run(&["search", "--data", text(data.path()), "--since", "all", "user.name:alice"]);
+    assert!(stdout(&restored).contains("alice"), "the backup has what was purged later");
+
+    let server = Server::start(data.path());
+    let until = Instant::now() + WITHIN;
+    while server.search_total("user.name:alice", 0) > 0 {
+        assert!(Instant::now() < until, "what was purged came back");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    server.catch_up(WITHIN);
+    assert_eq!(
+        (server.search_total("user.name:alice", 0), server.search_total("*", 120)),
+        (0, 120)
+    );
+    assert!(stdout(&hold(data.path(), &["list"])).contains("case-12"), "a hold stays");
+}

@@ -1,6 +1,7 @@
 //! The commands, one file each, and what they all answer with.
 
 pub(crate) mod backtest;
+pub(crate) mod backup;
 pub(crate) mod bus;
 pub(crate) mod coverage;
 pub(crate) mod demo;
