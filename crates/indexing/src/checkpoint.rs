@@ -13,13 +13,13 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Write;
 use std::path::Path;
 
 use bus::Topic;
 use serde_json::Value;
 
 use crate::error::IndexError;
+use crate::set_aside::write_whole;
 
 /// The name of the checkpoint's file in the index folder.
 pub const FILE: &str = "checkpoint.json";
@@ -46,9 +46,9 @@ impl Offsets {
         &self.log
     }
 
-    /// Whether these are offsets of another log.
+    /// Whether these are offsets of another log. Who reads no log, whose identity is empty, takes any.
     pub(crate) fn is_foreign(&self, log: &str) -> bool {
-        !self.log.is_empty() && self.log != log && !self.next.is_empty()
+        !log.is_empty() && !self.log.is_empty() && self.log != log && !self.next.is_empty()
     }
 
     /// These offsets if they are of this log, else none.
@@ -56,7 +56,9 @@ impl Offsets {
         if self.is_foreign(log) {
             return Offsets::none_of(log);
         }
-        log.clone_into(&mut self.log);
+        if !log.is_empty() {
+            log.clone_into(&mut self.log);
+        }
         self
     }
 
@@ -69,6 +71,18 @@ impl Offsets {
     pub(crate) fn advance(&mut self, topic: Topic, partition: u32, offset: u64) {
         let next = self.next.entry((topic, partition)).or_default();
         *next = (*next).max(offset + 1);
+    }
+
+    /// Includes all that these include. What a partition has it keeps, also while an earlier part of
+    /// the log is read again for another one.
+    pub(crate) fn include_all(&mut self, other: &Offsets) {
+        if !other.log.is_empty() {
+            other.log.clone_into(&mut self.log);
+        }
+        for (place, next) in &other.next {
+            let ours = self.next.entry(*place).or_default();
+            *ours = (*ours).max(*next);
+        }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Topic, u32, u64)> + '_ {
@@ -113,15 +127,25 @@ impl Offsets {
     /// Writes the checkpoint: whole, or not at all.
     pub(crate) fn write_checkpoint(&self, dir: &Path) -> Result<(), IndexError> {
         let path = dir.join(FILE);
-        let new = dir.join("checkpoint.json.new");
-        let write = || -> std::io::Result<()> {
-            let mut file = File::create(&new)?;
-            file.write_all(self.to_json().as_bytes())?;
-            file.sync_all()?;
-            std::fs::rename(&new, &path)?;
-            File::open(dir)?.sync_all()
-        };
-        write().map_err(IndexError::io("write", &path))
+        write_whole(&path, self.to_json().as_bytes()).map_err(IndexError::io("write", &path))
+    }
+
+    /// Removes the checkpoint, so that the log is read again from its beginning.
+    pub(crate) fn remove_checkpoint(dir: &Path) -> Result<(), IndexError> {
+        let path = dir.join(FILE);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            removed => removed
+                .and_then(|()| File::open(dir)?.sync_all())
+                .map_err(IndexError::io("remove", &path)),
+        }
+    }
+
+    /// Whether these are as far as others.
+    pub(crate) fn cover(&self, others: &Offsets) -> bool {
+        others
+            .iter()
+            .all(|(topic, partition, next)| next == 0 || self.include(topic, partition, next - 1))
     }
 }
 

@@ -33,6 +33,9 @@ impl DocumentMaker {
             document.add_text(fields.id, id);
         }
         document.add_bytes(fields.source, json);
+        if let Some(bytes) = fields.bytes {
+            document.add_u64(bytes, json.len() as u64);
+        }
         for (_, path, value) in event.fields() {
             if path == TIME && event.timestamp().is_some() {
                 continue;

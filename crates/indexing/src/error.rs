@@ -36,6 +36,20 @@ pub enum IndexError {
     /// Something is to be written to an index that was opened for reading.
     #[error("the index in {} was opened for reading only", .0.display())]
     ReadOnly(PathBuf),
+    /// A legal hold.
+    #[error("{0}")]
+    Hold(String),
+    /// A query that says what is held or purged.
+    #[error("{0}")]
+    Query(String),
+    /// A damaged partition must be made again from the log before anything else is done.
+    #[error(
+        "a damaged day of the index must be made again from the bus first; run the server until it is"
+    )]
+    Rebuilding,
+    /// Another process writes the index.
+    #[error("the index in {} is written by another process; stop it first", .0.display())]
+    InUse(PathBuf),
     /// A cluster that stands for the index.
     #[error("the cluster: {0}")]
     Cluster(String),

@@ -210,7 +210,7 @@ fn ask_all(
             };
             let Some((partition, searcher, n)) = work.get(at) else { return };
             let Some(reader) = searcher.segment_readers().get(*n) else { continue };
-            let outcome = guarded(partition.id, || {
+            let outcome = guarded(partition, || {
                 let segment = Segment::new(partition, reader, deadline.clone())?;
                 let mut found =
                     Found { total: 0, hits: Vec::new(), aggregations: Vec::new(), stopped: None };
@@ -431,7 +431,7 @@ fn read(
         let Some((at, ..)) = chunk.first() else { continue };
         let Some((partition, searcher, n)) = work.get(*at) else { continue };
         let Some(reader) = searcher.segment_readers().get(*n) else { continue };
-        let outcome = guarded(partition.id, || {
+        let outcome = guarded(partition, || {
             let segment = Segment::new(partition, reader, deadline.clone())?;
             for (_, doc, place) in chunk {
                 match hit(&segment, *doc) {

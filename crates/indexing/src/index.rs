@@ -1,16 +1,22 @@
 //! The set of partitions: opening, listing, dropping, setting aside.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use event::Timestamp;
-
+use crate::checkpoint::Offsets;
 use crate::error::IndexError;
+use crate::metrics;
 use crate::partition::{Partition, PartitionId};
+use crate::retention::Retention;
 use crate::search::Searcher;
+use crate::set_aside::{self, Note};
 use crate::writer::IndexWriter;
+
+/// The file in the index folder that whoever writes the index has locked.
+pub const WRITER_LOCK: &str = "writer.lock";
 
 /// How an index is kept.
 #[derive(Debug, Clone)]
@@ -26,8 +32,8 @@ pub struct Options {
     pub commit_every: Duration,
     /// How many bytes of documents are taken in before a commit, whatever the time.
     pub commit_bytes_max: usize,
-    /// How long events and alerts are kept, in days; for ever if `None`.
-    pub retention_days: Option<u32>,
+    /// How long events and alerts are kept.
+    pub retention: Retention,
 }
 
 impl Default for Options {
@@ -38,7 +44,7 @@ impl Default for Options {
             threads: 2,
             commit_every: Duration::from_millis(800),
             commit_bytes_max: 256 * 1024 * 1024,
-            retention_days: None,
+            retention: Retention::default(),
         }
     }
 }
@@ -50,11 +56,22 @@ pub struct Index {
 }
 
 pub(crate) struct Inner {
+    /// The data folder: what is held, what is purged, the audit log.
+    pub(crate) data_dir: PathBuf,
+    /// The index in it.
     pub(crate) dir: PathBuf,
     pub(crate) options: Options,
     pub(crate) read_only: bool,
     partitions: RwLock<BTreeMap<PartitionId, Arc<Partition>>>,
     problems: Mutex<Vec<Problem>>,
+    /// Those of partitions that were set aside.
+    set_aside: Mutex<Vec<Problem>>,
+}
+
+/// The right to write an index, which one process has at a time; it ends with the value.
+#[derive(Debug)]
+pub struct Claim {
+    _file: File,
 }
 
 /// A partition that cannot be used.
@@ -89,15 +106,15 @@ pub struct FieldInfo {
 
 impl Index {
     /// Opens the index of a data folder for reading and writing, and makes it if there is none. A
-    /// partition that cannot be opened is moved to `index/set-aside` and told by
-    /// [`Index::problems`].
+    /// partition that cannot be opened is moved to `index/set-aside`, told by [`Index::problems`], and
+    /// made again from the log.
     ///
     /// # Errors
     /// When the folder cannot be made or read.
     pub fn open(data_dir: &Path, options: Options) -> Result<Index, IndexError> {
         let dir = data_dir.join("index");
         std::fs::create_dir_all(&dir).map_err(IndexError::io("create the folder", &dir))?;
-        Index::with(dir, options, false)
+        Index::with(data_dir, dir, options, false)
     }
 
     /// Opens an index for reading while another process may write it. Nothing is changed.
@@ -109,16 +126,23 @@ impl Index {
         if !dir.is_dir() {
             return Err(IndexError::Missing(data_dir.to_owned()));
         }
-        Index::with(dir, Options::default(), true)
+        Index::with(data_dir, dir, Options::default(), true)
     }
 
-    fn with(dir: PathBuf, options: Options, read_only: bool) -> Result<Index, IndexError> {
+    fn with(
+        data_dir: &Path,
+        dir: PathBuf,
+        options: Options,
+        read_only: bool,
+    ) -> Result<Index, IndexError> {
         let inner = Arc::new(Inner {
+            data_dir: data_dir.to_owned(),
             dir,
             options,
             read_only,
             partitions: RwLock::default(),
             problems: Mutex::default(),
+            set_aside: Mutex::default(),
         });
         inner.scan()?;
         Ok(Index { inner })
@@ -128,12 +152,26 @@ impl Index {
     /// stage holds it.
     ///
     /// # Errors
-    /// When the index was opened for reading only.
+    /// When the index was opened for reading only, or what was purged cannot be read.
     pub fn writer(&self, log: &str) -> Result<IndexWriter, IndexError> {
         if self.inner.read_only {
             return Err(IndexError::ReadOnly(self.inner.dir.clone()));
         }
-        Ok(IndexWriter::new(self.inner.clone(), log))
+        IndexWriter::new(self.inner.clone(), log)
+    }
+
+    /// Claims the right to write, for as long as the claim is kept.
+    ///
+    /// # Errors
+    /// When another process has it.
+    pub fn claim(&self) -> Result<Claim, IndexError> {
+        let path = self.inner.dir.join(WRITER_LOCK);
+        let file = File::create(&path).map_err(IndexError::io("open", &path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Claim { _file: file }),
+            Err(TryLockError::WouldBlock) => Err(IndexError::InUse(self.inner.dir.clone())),
+            Err(TryLockError::Error(error)) => Err(IndexError::io("lock", &path)(error)),
+        }
     }
 
     /// What answers queries; cheap to clone, shared between threads.
@@ -173,7 +211,7 @@ impl Index {
 
     /// Partitions that could not be used.
     pub fn problems(&self) -> Vec<Problem> {
-        self.inner.problems.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.inner.problems()
     }
 
     /// Every field that some event or alert has, sorted by name.
@@ -228,18 +266,30 @@ impl Inner {
             }
             let dir = self.partition_dir(id);
             if !dir.join("meta.json").exists() {
-                // Made, but never committed: a crash came in between. Nothing is in it.
+                // Made but never committed, or half removed: a crash came in between.
                 if !self.read_only {
                     std::fs::remove_dir_all(&dir).map_err(IndexError::io("remove", &dir))?;
                 }
                 continue;
             }
-            match guarded(id, || Partition::open(id, &dir)) {
+            match caught(id, || Partition::open(id, &dir)) {
                 Ok(partition) => self.insert(partition),
-                Err(error) => self.set_aside(id, &error),
+                Err(error) if self.read_only => self.report(id.to_string(), error.to_string()),
+                Err(error) => {
+                    let until = Offsets::read_checkpoint(&self.dir);
+                    self.set_aside(id, error.to_string(), &until)?;
+                }
             }
         }
+        self.report_set_aside();
         Ok(())
+    }
+
+    /// Tells of the partitions that were set aside, as their notes are now.
+    pub(crate) fn report_set_aside(&self) {
+        let notes = set_aside::notes(&self.dir);
+        *self.set_aside.lock().unwrap_or_else(PoisonError::into_inner) =
+            notes.iter().filter_map(|note| note.problem(&self.dir)).collect();
     }
 
     fn insert(&self, partition: Partition) {
@@ -277,21 +327,46 @@ impl Inner {
         self.dir.join(id.to_string())
     }
 
-    /// Moves a damaged partition out of the way; its files stay for whoever wants to look.
-    fn set_aside(&self, id: PartitionId, error: &IndexError) {
-        let mut reason = error.to_string();
-        if !self.read_only {
-            let to = self.dir.join("set-aside");
-            let from = self.partition_dir(id);
-            let target = to.join(format!("{id}-{}", Timestamp::now().as_millis()));
-            let moved = std::fs::create_dir_all(&to).and_then(|()| std::fs::rename(&from, &target));
-            reason.push_str(&match moved {
-                Ok(()) => format!("; it was moved to {}", target.display()),
-                Err(error) => format!("; it could not be moved away: {error}"),
-            });
+    /// Moves a damaged partition out of the way, and sees to it that the log is read again from its
+    /// beginning; see `set_aside`.
+    pub(crate) fn set_aside(
+        &self,
+        id: PartitionId,
+        reason: String,
+        until: &Offsets,
+    ) -> Result<(), IndexError> {
+        let from = self.partition_dir(id);
+        let left = set_aside::left_of(&from);
+        let mut until = until.clone();
+        // A partition may be further than the checkpoint, if the last stop was none in order; and while
+        // another one is made again, the checkpoint is not as far as it was.
+        for note in set_aside::notes(&self.dir).iter().filter(|note| note.rebuilt.is_none()) {
+            until.include_all(&Offsets::parse(&note.until).unwrap_or_default());
         }
-        tracing::error!(partition = %id, %reason, "an index partition cannot be used");
-        self.report(id.to_string(), reason);
+        if let Some((_, offsets)) = &left {
+            until.include_all(offsets);
+        }
+        let documents = left.map(|(documents, _)| documents);
+        let note = Note::new(id, reason, documents, until.to_json());
+        note.write(&self.dir)?;
+        Offsets::remove_checkpoint(&self.dir)?;
+        self.forget(id);
+        std::fs::rename(&from, note.moved_to(&self.dir)).map_err(IndexError::io("move", &from))?;
+        metrics::SET_ASIDE.inc();
+        tracing::error!(partition = %id, reason = note.reason, "an index partition is damaged; it was set aside and is made again from the log");
+        self.report_set_aside();
+        Ok(())
+    }
+
+    /// Notes that the files of the partition that an error names should be checked.
+    pub(crate) fn suspect(&self, error: &IndexError) {
+        if let IndexError::Partition { partition, .. } | IndexError::Damaged { partition, .. } =
+            error
+            && let Ok(id) = partition.parse()
+            && let Some(partition) = self.partition(id)
+        {
+            partition.suspect();
+        }
     }
 
     fn report(&self, partition: String, reason: String) {
@@ -301,42 +376,41 @@ impl Inner {
     }
 
     pub(crate) fn problems(&self) -> Vec<Problem> {
-        self.problems.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let list = |problems: &Mutex<Vec<Problem>>| {
+            problems.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        };
+        [list(&self.problems), list(&self.set_aside)].concat()
     }
 
-    /// The first moment that is kept.
-    pub(crate) fn kept_since(&self, now: Timestamp) -> Option<Timestamp> {
-        const DAY_NANOS: i64 = 86_400 * 1_000_000_000;
-        self.options
-            .retention_days
-            .map(|days| now.plus_nanos(i64::from(days).saturating_mul(-DAY_NANOS)))
-    }
-
-    /// Removes partitions that are older than this moment, but for those that are being written. Searches that run go on: their files stay
-    /// until they let go of them.
-    pub(crate) fn drop_before(
-        &self,
-        moment: Timestamp,
-        in_use: &[PartitionId],
-    ) -> Result<usize, IndexError> {
-        let old: Vec<Arc<Partition>> = self
-            .partitions()
-            .into_iter()
-            .filter(|partition| partition.is_older_than(moment) && !in_use.contains(&partition.id))
-            .collect();
-        for partition in &old {
-            self.partitions.write().unwrap_or_else(PoisonError::into_inner).remove(&partition.id);
+    /// Removes a partition of which nothing is kept. Searches that run go on: its files stay until
+    /// they let go of them.
+    pub(crate) fn drop_partition(&self, partition: &Partition) -> Result<(), IndexError> {
+        self.forget(partition.id);
+        let remove = || -> std::io::Result<()> {
+            // First what makes it a partition: cut off in between, it is none any more, not a damaged one.
+            std::fs::remove_file(partition.dir.join("meta.json"))?;
+            File::open(&partition.dir)?.sync_all()?;
             std::fs::remove_dir_all(&partition.dir)
-                .map_err(IndexError::io("remove", &partition.dir))?;
-            tracing::info!(partition = %partition.id, "dropped an index partition by its age");
-        }
-        Ok(old.len())
+        };
+        remove().map_err(IndexError::io("remove", &partition.dir))
     }
+
+    fn forget(&self, id: PartitionId) {
+        self.partitions.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    }
+}
+
+/// Reads a partition, whose files may be damaged. What fails makes it suspect.
+pub(crate) fn guarded<T>(
+    partition: &Partition,
+    run: impl FnOnce() -> Result<T, IndexError>,
+) -> Result<T, IndexError> {
+    caught(partition.id, run).inspect_err(|_| partition.suspect())
 }
 
 /// Runs something that reads files which may be damaged: tantivy checks much, but not all, and a
 /// damaged file may make it panic.
-pub(crate) fn guarded<T>(
+fn caught<T>(
     id: PartitionId,
     run: impl FnOnce() -> Result<T, IndexError>,
 ) -> Result<T, IndexError> {

@@ -19,6 +19,7 @@
 //! | `text.*` | the words of one field that ECS types as text | the same, and tests of that field |
 //! | `data` | every other field as a column: texts as a sorted dictionary and its ordinals | tests of fields, wildcards, ranges, statistics |
 //! | `kept` | that a field is there which has no column | `field:*` |
+//! | `bytes` | how long the JSON is, a column | what a dataset takes of the disk, for retention |
 //!
 //! There are no posting lists per field. A test of a field runs once for each *different* value, in
 //! the column's dictionary, through the same function as the plain evaluator; the ordinals that
@@ -47,7 +48,9 @@
 
 mod age;
 mod aggregate;
+mod audit;
 mod bits;
+mod check;
 mod checkpoint;
 mod columns;
 mod document;
@@ -55,18 +58,24 @@ mod error;
 mod explore;
 mod filter;
 mod group;
+mod hold;
 mod index;
 mod merge;
 mod metrics;
 mod partition;
+mod purge;
+mod removal;
 mod request;
+mod retention;
 mod scan;
 mod schema;
 mod search;
 mod segment;
 mod sequence;
+mod set_aside;
 mod snapshot;
 mod stage;
+mod usage;
 mod values;
 mod writer;
 
@@ -74,17 +83,22 @@ pub use aggregate::{
     Aggregation, AggregationKind, Bucket, BucketOrder, CalendarUnit, DateStep, FoundHit, Measure,
     Numbers, OrderBy, Outcome, as_number, step_of,
 };
+pub use audit::AUDIT_FILE;
+pub use check::Checked;
 pub use checkpoint::FILE as CHECKPOINT_FILE;
 pub use error::IndexError;
 pub use explore::{ExploreRequest, Explored, Order, SORT_KEYS_MAX, TIE_BREAKER};
-pub use index::{FieldInfo, Index, Options, PartitionInfo, Problem};
+pub use hold::Hold;
+pub use index::{Claim, FieldInfo, Index, Options, PartitionInfo, Problem, WRITER_LOCK};
 pub use partition::{Kind, PartitionId};
+pub use purge::{Found, PURGED_FILE, Purge, PurgeState};
 pub use request::{
     Answer, Cancel, Facet, FacetValue, Histogram, Hit, Kinds, Limits, Partial, Results, Search,
     SearchRequest,
 };
+pub use retention::{DatasetPattern, Keep, Retention};
 pub use scan::Scan;
 pub use search::Searcher;
 pub use snapshot::{PartitionSnapshot, Snapshot};
 pub use stage::IndexStage;
-pub use writer::{Document, IndexWriter, Position};
+pub use writer::{Document, IndexWriter, Position, Removed};

@@ -170,7 +170,7 @@ impl Merged {
             let Some((at, _, _)) = chunk.first() else { continue };
             let Some((partition, searcher, n)) = work.get(*at) else { continue };
             let Some(reader) = searcher.segment_readers().get(*n) else { continue };
-            let read = guarded(partition.id, || {
+            let read = guarded(partition, || {
                 let segment = Segment::new(partition, reader, plan.deadline.clone())?;
                 for (n, (_, doc, place)) in chunk.iter().enumerate() {
                     // Some hits are always shown, however late it is.

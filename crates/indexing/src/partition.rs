@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, Instant};
 
 use event::Timestamp;
 use tantivy::directory::MmapDirectory;
@@ -13,9 +14,11 @@ use tantivy::index::SegmentId;
 use tantivy::store::{Compressor, ZstdCompressor};
 use tantivy::{IndexReader, IndexSettings, ReloadPolicy, SegmentReader};
 
+use crate::check::check;
 use crate::columns::Columns;
 use crate::error::IndexError;
 use crate::schema::{self, Fields};
+use crate::usage::{self, Usage};
 
 const DAY_SECONDS: i64 = 86_400;
 
@@ -95,7 +98,17 @@ pub(crate) struct Partition {
     reader: IndexReader,
     /// What columns the segments have; asked for by every query, and found by reading.
     columns: Mutex<HashMap<SegmentId, Arc<Columns>>>,
+    /// What each dataset takes of a segment, and how many of its documents were removed by then.
+    usage: Mutex<HashMap<SegmentId, (u32, Arc<Usage>)>>,
+    /// Whether reading it failed, so that its files should be checked.
+    is_suspect: AtomicBool,
+    /// When its files were last checked because of that, and found whole.
+    found_whole: Mutex<Option<Instant>>,
 }
+
+/// How long a partition whose files are whole is trusted, whatever reading it gives: a fault of ours
+/// must not make us read all of it again and again.
+const TRUSTED: Duration = Duration::from_secs(10 * 60);
 
 impl Partition {
     /// Opens a partition that is there.
@@ -137,7 +150,17 @@ impl Partition {
             .reload_policy(ReloadPolicy::Manual)
             .try_into()
             .map_err(wrong())?;
-        Ok(Partition { id, dir: dir.to_owned(), index, fields, reader, columns: Mutex::default() })
+        Ok(Partition {
+            id,
+            dir: dir.to_owned(),
+            index,
+            fields,
+            reader,
+            columns: Mutex::default(),
+            usage: Mutex::default(),
+            is_suspect: AtomicBool::new(false),
+            found_whole: Mutex::default(),
+        })
     }
 
     /// Sees what was committed since.
@@ -168,23 +191,87 @@ impl Partition {
         Ok(columns)
     }
 
-    /// Whether its day ended, and it was last changed, before this moment. If the system does not
-    /// say when, it is not old.
-    pub(crate) fn is_older_than(&self, moment: Timestamp) -> bool {
-        let changed = std::fs::metadata(self.dir.join("meta.json"))
-            .and_then(|metadata| metadata.modified())
-            .ok()
-            .and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok())
-            .and_then(|since| i64::try_from(since.as_millis()).ok())
-            .map(Timestamp::from_millis);
-        self.id.end() <= moment && changed.is_some_and(|changed| changed < moment)
+    /// Notes that its files should be checked.
+    pub(crate) fn suspect(&self) {
+        self.is_suspect.store(true, Ordering::Relaxed);
+    }
+
+    /// What is wrong with its files, if there was reason to look.
+    pub(crate) fn damage(&self) -> Option<String> {
+        if !self.is_suspect.swap(false, Ordering::Relaxed) {
+            return None;
+        }
+        if lock(&self.found_whole).is_some_and(|then| then.elapsed() < TRUSTED) {
+            return None;
+        }
+        match check(self) {
+            Ok(checked) if checked.damage.is_empty() => {
+                *lock(&self.found_whole) = Some(Instant::now());
+                None
+            }
+            Ok(checked) => Some(checked.damage.join(", ")),
+            Err(error) => Some(error.to_string()),
+        }
+    }
+
+    /// What each dataset takes of it.
+    pub(crate) fn usage(&self) -> Result<Usage, IndexError> {
+        let mut all = Usage::new();
+        let searcher = self.searcher();
+        let live: Vec<SegmentId> =
+            searcher.segment_readers().iter().map(SegmentReader::segment_id).collect();
+        for segment in searcher.segment_readers() {
+            let (id, removed) = (segment.segment_id(), segment.num_deleted_docs());
+            let known = lock(&self.usage).get(&id).cloned();
+            let usage = match known {
+                Some((then, usage)) if then == removed => usage,
+                _ => {
+                    let usage = Arc::new(usage::of_segment(self, segment)?);
+                    lock(&self.usage).insert(id, (removed, usage.clone()));
+                    usage
+                }
+            };
+            for (dataset, share) in usage.iter() {
+                all.entry(dataset.clone()).or_default().add(*share);
+            }
+        }
+        lock(&self.usage).retain(|id, _| live.contains(id));
+        Ok(all)
+    }
+
+    /// The segments of which more than this share of documents was removed.
+    pub(crate) fn segments_over(&self, removed_percent: u32) -> Vec<SegmentId> {
+        let searcher = self.searcher();
+        let over = searcher.segment_readers().iter().filter(|segment| {
+            let removed = u64::from(segment.num_deleted_docs());
+            removed * 100 > u64::from(segment.max_doc()) * u64::from(removed_percent)
+        });
+        over.map(SegmentReader::segment_id).collect()
+    }
+
+    /// How many bytes the files of a segment take.
+    pub(crate) fn segment_bytes(&self, segment: SegmentId) -> u64 {
+        let start = segment.uuid_string();
+        self.files(|name| name.starts_with(&start))
     }
 
     /// How many bytes its files take.
     pub(crate) fn bytes(&self) -> u64 {
-        let Ok(entries) = std::fs::read_dir(&self.dir) else { return 0 };
-        entries.flatten().filter_map(|entry| entry.metadata().ok()).map(|meta| meta.len()).sum()
+        self.files(|_| true)
     }
+
+    fn files(&self, wanted: impl Fn(&str) -> bool) -> u64 {
+        let Ok(entries) = std::fs::read_dir(&self.dir) else { return 0 };
+        let wanted = entries
+            .flatten()
+            .filter(|entry| entry.file_name().to_str().is_some_and(&wanted))
+            .filter_map(|entry| entry.metadata().ok());
+        wanted.map(|meta| meta.len()).sum()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How hard documents are compressed. Level 3 makes them a fifth smaller than 1 for a tenth of the

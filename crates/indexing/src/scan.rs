@@ -52,7 +52,7 @@ impl Searcher {
                 work.get(next.fetch_add(1, Ordering::Relaxed))
             {
                 let Some(reader) = searcher.segment_readers().get(*n) else { continue };
-                let read = guarded(partition.id, || {
+                let read = guarded(partition, || {
                     let segment = Segment::new(partition, reader, deadline.clone())?;
                     let mut show = |json: &[u8]| each(&mut state, json);
                     match read(&segment, request, &filter, &mut in_range, &mut shown, &mut show) {

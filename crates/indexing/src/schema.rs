@@ -22,6 +22,8 @@ pub(crate) struct Fields {
     pub(crate) words: Field,
     pub(crate) data: Field,
     pub(crate) kept: Field,
+    /// How many bytes the JSON has; `None` if the partition is older than that column.
+    pub(crate) bytes: Option<Field>,
     /// The fields of text that have their own words, by name.
     pub(crate) texts: Vec<(String, Field)>,
 }
@@ -52,6 +54,7 @@ pub(crate) fn schema() -> Schema {
     builder.add_text_field("words", words.clone());
     builder.add_json_field("data", JsonObjectOptions::default().set_fast("raw"));
     builder.add_json_field("kept", JsonObjectOptions::default().set_fast("raw"));
+    builder.add_u64_field("bytes", NumericOptions::default().set_fast());
     for (path, _) in FIELDS.iter().filter(|(_, kind)| *kind == Type::Text) {
         builder.add_text_field(&format!("{TEXT_PREFIX}{path}"), words.clone());
     }
@@ -73,6 +76,7 @@ pub(crate) fn fields(schema: &Schema) -> Result<Fields, tantivy::TantivyError> {
         words: schema.get_field("words")?,
         data: schema.get_field("data")?,
         kept: schema.get_field("kept")?,
+        bytes: schema.get_field("bytes").ok(),
         texts,
     })
 }

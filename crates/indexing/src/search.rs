@@ -18,7 +18,7 @@ use crate::group;
 use crate::index::{FieldInfo, Index, Inner, guarded};
 use crate::merge::Merged;
 use crate::metrics;
-use crate::partition::{Kind, Partition};
+use crate::partition::{Kind, Partition, PartitionId};
 use crate::request::{
     Cancel, Deadline, Histogram, Hit, Kinds, Limits, Partial, Results, Search, SearchRequest,
 };
@@ -81,7 +81,7 @@ impl Searcher {
     pub fn get(&self, id: &str) -> Result<Option<Hit>, IndexError> {
         let mut failed = None;
         for partition in self.inner.partitions().iter().rev() {
-            match guarded(partition.id, || find(partition, id)) {
+            match guarded(partition, || find(partition, id)) {
                 Ok(Some(hit)) => return Ok(Some(hit)),
                 Ok(None) => {}
                 Err(error) => failed = Some(error),
@@ -97,15 +97,18 @@ impl Searcher {
     pub fn get_all(&self, id: &str) -> Result<Vec<Hit>, IndexError> {
         let mut hits = Vec::new();
         for partition in self.inner.partitions() {
-            hits.extend(guarded(partition.id, || find(&partition, id))?);
+            hits.extend(guarded(&partition, || find(&partition, id))?);
         }
         Ok(hits)
     }
 
     /// The segments that are asked, and what can't be.
     pub(crate) fn work(&self, request: &SearchRequest<'_>) -> (Vec<Work>, Vec<Partial>) {
+        // A day that cannot be used matters to whoever asks for it.
         let problems = self.inner.problems().into_iter();
-        let partial = problems.map(|problem| Partial::Partition {
+        let asked = problems
+            .filter(|problem| problem.partition.parse().map_or(true, |id| concerns(request, id)));
+        let partial = asked.map(|problem| Partial::Partition {
             partition: problem.partition,
             reason: problem.reason,
         });
@@ -125,19 +128,21 @@ impl Searcher {
     /// Partitions of the kinds and days that are asked for.
     fn pruned(&self, request: &SearchRequest<'_>) -> Vec<Arc<Partition>> {
         let mut partitions = self.inner.partitions();
-        partitions.retain(|partition| {
-            let id = partition.id;
-            let wanted = match request.kinds {
-                Kinds::Events => id.kind == Kind::Events,
-                Kinds::Alerts => id.kind == Kind::Alerts,
-                Kinds::Both => true,
-            };
-            wanted
-                && request.range.since.is_none_or(|since| since < id.end())
-                && request.range.until.is_none_or(|until| id.start() < until)
-        });
+        partitions.retain(|partition| concerns(request, partition.id));
         partitions
     }
+}
+
+/// Whether a partition is of the kinds and days that are asked for.
+fn concerns(request: &SearchRequest<'_>, id: PartitionId) -> bool {
+    let wanted = match request.kinds {
+        Kinds::Events => id.kind == Kind::Events,
+        Kinds::Alerts => id.kind == Kind::Alerts,
+        Kinds::Both => true,
+    };
+    wanted
+        && request.range.since.is_none_or(|since| since < id.end())
+        && request.range.until.is_none_or(|until| id.start() < until)
 }
 
 impl Search for Searcher {
@@ -273,7 +278,7 @@ impl<'r> Plan<'r> {
         let mut last = i64::MIN;
         for (partition, searcher, n) in work {
             let Some(reader) = searcher.segment_readers().get(*n) else { continue };
-            let Ok(columns) = guarded(partition.id, || partition.columns(reader)) else { continue };
+            let Ok(columns) = guarded(partition, || partition.columns(reader)) else { continue };
             if reader.max_doc() > 0 {
                 first = first.min(columns.time.min_value());
                 last = last.max(columns.time.max_value());
@@ -329,7 +334,7 @@ fn run(plan: &Plan<'_>, histogram: Option<&Histogram>, work: &[Work]) -> Vec<Out
             };
             let Some((partition, searcher, n)) = work.get(at) else { return };
             let Some(reader) = searcher.segment_readers().get(*n) else { continue };
-            let outcome = guarded(partition.id, || {
+            let outcome = guarded(partition, || {
                 let segment = Segment::new(partition, reader, plan.deadline.clone())?;
                 segment_answer(plan, histogram, &segment)
             });

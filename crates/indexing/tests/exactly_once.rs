@@ -215,30 +215,6 @@ fn a_partition_whose_files_were_cut_is_told_and_the_others_answer() {
 }
 
 #[test]
-fn old_days_are_dropped_unless_they_came_lately() {
-    let dir = tempfile::tempdir().unwrap();
-    drop(filled(dir.path()));
-    let index = Index::open(dir.path(), Options { retention_days: Some(1), ..options() }).unwrap();
-    let mut writer = index.writer("log").unwrap();
-    // Days long past, but written a moment ago: an import of old logs.
-    assert_eq!(writer.enforce_retention(Timestamp::now()).unwrap(), 0);
-    assert_eq!(ids(&index, Kinds::Events).len(), 30);
-
-    let long_ago = std::time::SystemTime::UNIX_EPOCH;
-    for partition in index.partitions().iter().take(2) {
-        let meta = dir.path().join("index").join(partition.id.to_string()).join("meta.json");
-        std::fs::File::options().write(true).open(meta).unwrap().set_modified(long_ago).unwrap();
-    }
-    let now = Timestamp::from_millis(FIRST_DAY + 3 * DAY_MILLIS + 1);
-    assert_eq!(writer.enforce_retention(now).unwrap(), 2);
-    assert_eq!(ids(&index, Kinds::Events).len(), 10);
-    writer.add(document(Kind::Events, "late", 0, None));
-    writer.commit().unwrap();
-    assert_eq!(writer.enforce_retention(now).unwrap(), 0);
-    assert_eq!(ids(&index, Kinds::Events).len(), 11);
-}
-
-#[test]
 fn another_process_reads_while_one_writes() {
     let dir = tempfile::tempdir().unwrap();
     assert!(matches!(Index::open_read_only(dir.path()), Err(IndexError::Missing(_))));

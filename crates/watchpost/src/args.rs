@@ -55,6 +55,100 @@ pub(crate) enum Command {
     Bus(BusArgs),
     /// Back up the index and what else belongs to an installation, and restore it
     Backup(BackupArgs),
+    /// Look after the index: check its files
+    Index(IndexArgs),
+    /// Remove for good what matches a query, such as one person's data, and prove that it is gone
+    Purge(PurgeArgs),
+    /// Legal holds: what matches one is removed neither by retention nor by a purge
+    Hold(HoldArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct IndexArgs {
+    #[command(subcommand)]
+    pub(crate) command: IndexCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum IndexCommand {
+    /// Read all files of the index and compare their checksums; fails if one is damaged
+    Check {
+        /// The data folder; a server may be running on it
+        #[arg(long, value_name = "DIR", env = "WATCHPOST_DATA")]
+        data: Option<PathBuf>,
+    },
+}
+
+/// Who does something that is recorded, and why.
+#[derive(Debug, clap::Args)]
+pub(crate) struct By {
+    /// Who asks for it, for the audit log; the system's user if not said
+    #[arg(long, value_name = "NAME")]
+    pub(crate) who: Option<String>,
+    /// Why, for the audit log
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: String,
+}
+
+/// Who was named, or who the system says it is.
+pub(crate) fn who(named: Option<&str>) -> String {
+    let user = || std::env::var("USER").unwrap_or_else(|_| "unknown".to_owned());
+    named.map_or_else(user, str::to_owned)
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct PurgeArgs {
+    /// The configuration file
+    #[arg(long, value_name = "FILE", env = "WATCHPOST_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// The data folder; a server that runs on it does the purge
+    #[arg(long, value_name = "DIR", env = "WATCHPOST_DATA")]
+    pub(crate) data: Option<PathBuf>,
+    /// Remove them; without it they are only counted
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Who asks for it, for the audit log; the system's user if not said
+    #[arg(long, value_name = "NAME")]
+    pub(crate) who: Option<String>,
+    /// Why, for the audit log; needed with --yes
+    #[arg(long, value_name = "TEXT", required_if_eq("yes", "true"))]
+    pub(crate) reason: Option<String>,
+    /// The longest to wait for a running server (5m)
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = duration)]
+    pub(crate) timeout: Duration,
+    /// What is purged, of all time: events that match, and alerts that match or carry such an event
+    pub(crate) query: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct HoldArgs {
+    #[command(subcommand)]
+    pub(crate) command: HoldCommand,
+    /// The data folder
+    #[arg(long, value_name = "DIR", env = "WATCHPOST_DATA", global = true)]
+    pub(crate) data: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum HoldCommand {
+    /// Keep what matches a query until the hold is removed
+    Add {
+        /// Its name
+        name: String,
+        /// What is held
+        query: String,
+        #[command(flatten)]
+        by: By,
+    },
+    /// Lift a hold
+    Remove {
+        /// Its name
+        name: String,
+        #[command(flatten)]
+        by: By,
+    },
+    /// All holds
+    List,
 }
 
 #[derive(Debug, clap::Args)]

@@ -5,6 +5,7 @@
 //! setting that is silently ignored is how a listener stays open.
 
 use std::collections::BTreeMap;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::{Path, PathBuf};
 
 use cluster::{Cluster, ClusterError};
@@ -73,6 +74,8 @@ pub(crate) struct Config {
     pub(crate) kafka: KafkaSettings,
     /// The index.
     pub(crate) index: IndexSettings,
+    /// How long events of some datasets are kept in it, where that is not for `index.days`.
+    pub(crate) retention: Vec<RetentionTable>,
     /// What answers searches.
     pub(crate) search: SearchSettings,
 }
@@ -382,16 +385,30 @@ impl Default for KafkaSettings {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct IndexSettings {
-    /// Days that events stay searchable.
+    /// Days that events stay searchable whose dataset no table `[[retention]]` names; and alerts.
     pub(crate) days: u32,
+    /// The most bytes of files that these events may take; 0 for any.
+    pub(crate) bytes_max: u64,
     /// The most memory of the indexer, in megabytes.
     pub(crate) memory_mb_max: usize,
 }
 
 impl Default for IndexSettings {
     fn default() -> Self {
-        IndexSettings { days: 90, memory_mb_max: 256 }
+        IndexSettings { days: 90, bytes_max: 0, memory_mb_max: 256 }
     }
+}
+
+/// `[[retention]]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RetentionTable {
+    /// The datasets: a name, or a pattern with `*`.
+    pub(crate) dataset: String,
+    /// Days that their events stay searchable; `index.days` if left out.
+    pub(crate) days: Option<NonZeroU32>,
+    /// The most bytes of files that their events may take together; any if left out.
+    pub(crate) bytes_max: Option<NonZeroU64>,
 }
 
 /// `[search]`
@@ -593,6 +610,7 @@ fn read_value(text: &str) -> toml::Value {
 
 #[cfg(test)]
 mod tests {
+    use indexing::Keep;
     use insta::assert_snapshot;
 
     use super::Config;
@@ -642,6 +660,25 @@ mod tests {
         assert_eq!(config.rules.paths.len(), 2);
         assert_eq!(config.rules.pipelines, [std::path::PathBuf::from("/etc/one.yml")]);
         assert_eq!(config.bus.raw_days, 1);
+    }
+
+    #[test]
+    fn retention_is_by_dataset() {
+        let config = load(
+            "[index]\ndays = 60\nbytes_max = 100\n[[retention]]\ndataset = \"linux.*\"\ndays = 30\n\
+             [[retention]]\ndataset = \"dns\"\nbytes_max = 10737418240\n",
+            &[],
+        )
+        .unwrap();
+        let retention = config.index_options().retention;
+        assert_eq!(retention.default, Keep { days: Some(60), bytes_max: Some(100) });
+        let keeps: Vec<Keep> = retention.datasets.iter().map(|(_, keep)| *keep).collect();
+        let large = Keep { days: Some(60), bytes_max: Some(10 << 30) };
+        assert_eq!(keeps, [Keep { days: Some(30), bytes_max: None }, large]);
+        let nothing = load("[[retention]]\ndataset = \"dns\"\ndays = 0\n", &[]).unwrap_err();
+        assert!(nothing.contains("line 3") && nothing.contains("nonzero"), "{nothing}");
+        let nameless = load("[[retention]]\ndays = 7\n", &[]).unwrap_err();
+        assert!(nameless.contains("missing field `dataset`"), "{nameless}");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -17,7 +18,7 @@ use cluster::{Cluster, ClusterError, FeedStage};
 use correlation::{CorrelationStage, Correlations};
 use detection::{DetectionStage, Rules, Watcher};
 use enrichment::Enrichment;
-use indexing::{Index, IndexError, IndexStage};
+use indexing::{DatasetPattern, Index, IndexError, IndexStage, Keep, Retention};
 use ingest::privacy::{self, Privacy, PrivacyError};
 use ingest::tail::TailError;
 use ingest::{Intake, SenderError};
@@ -35,7 +36,7 @@ use crate::open_bus::{self, OpenBus};
 use crate::rules::{RuleWatcher, definitions, rule_sources};
 use crate::search_schedule::{Indexed, SavedSearches, Scheduler};
 use crate::secret::{TOKEN_BYTES, bytes_of, secret};
-use crate::{dataset_watch, source_watch, table_watch};
+use crate::{dataset_watch, index_watch, source_watch, table_watch};
 
 /// The consumer group that feeds a cluster.
 const FEED_GROUP: &str = "indexing";
@@ -238,7 +239,7 @@ impl Engine {
         let doors = Doors::bind(config, &parts)?;
         let folder = &config.data.folder;
         let OpenBus { bus, log_id, index_group } = open_bus::open(config)?;
-        let index = Index::open(folder, config.index.options())?;
+        let index = Index::open(folder, config.index_options())?;
         let cluster = config.search.cluster()?;
         // Copies of the feed share its work; copies of the index each have all.
         let index_group = if cluster.is_some() { FEED_GROUP.to_owned() } else { index_group };
@@ -356,6 +357,10 @@ impl Engine {
                 self.shutdown.clone(),
             );
             self.watching.push(scheduler.start().map_err(beside)?);
+        }
+        if parts.contains(&Part::Indexing) && self.cluster.is_none() {
+            let (index, shutdown) = (self.index.clone(), self.shutdown.clone());
+            self.watching.push(index_watch::start(index, shutdown).map_err(beside)?);
         }
         let takes_logs = parts.contains(&Part::Ingest);
         // Who takes logs in watches all stages, also those of other processes.
@@ -572,11 +577,21 @@ pub(crate) fn io<'p>(
     move |source| EngineError::Io { doing, path: path.to_owned(), source }
 }
 
-impl crate::config::IndexSettings {
-    pub(crate) fn options(&self) -> indexing::Options {
+impl Config {
+    /// How the index is kept.
+    pub(crate) fn index_options(&self) -> indexing::Options {
+        let default = Keep {
+            days: Some(self.index.days.max(1)),
+            bytes_max: Some(self.index.bytes_max).filter(|bytes| *bytes > 0),
+        };
+        let datasets = self.retention.iter().map(|table| {
+            let days = table.days.map(NonZeroU32::get).or(default.days);
+            let bytes_max = table.bytes_max.map(NonZeroU64::get);
+            (DatasetPattern::new(&table.dataset), Keep { days, bytes_max })
+        });
         indexing::Options {
-            memory_bytes_max: self.memory_mb_max.max(32) * 1024 * 1024,
-            retention_days: Some(self.days.max(1)),
+            memory_bytes_max: self.index.memory_mb_max.max(32) * 1024 * 1024,
+            retention: Retention { default, datasets: datasets.collect() },
             ..indexing::Options::default()
         }
     }

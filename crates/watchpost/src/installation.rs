@@ -239,10 +239,12 @@ fn place_index(new: &Path, index: &Path) -> Result<(), Fault> {
     if !index.exists() {
         return std::fs::rename(new, index).map_err(io("put in place", index));
     }
-    // Beside the partitions lie small files that are not of the log, and newer than the backup's.
+    // Beside the partitions lie small files that are newer than the backup's; but how far it is, and
+    // what was purged from it, goes with an index.
+    let own = [indexing::CHECKPOINT_FILE, indexing::PURGED_FILE];
     for name in names(index)? {
         let path = index.join(&name);
-        if path.is_file() && name != indexing::CHECKPOINT_FILE && !is_temporary(&name) {
+        if path.is_file() && !own.contains(&name.as_str()) && !is_temporary(&name) {
             std::fs::copy(&path, new.join(&name)).map_err(io("copy", &path))?;
         }
     }
@@ -253,13 +255,8 @@ fn place_index(new: &Path, index: &Path) -> Result<(), Fault> {
 
 /// Keeps servers of this data folder from starting, as long as what is returned lives.
 fn lock_out(data: &Path) -> Result<Vec<File>, Fault> {
-    let index = data.join(INDEX);
-    let mut locks = vec![data.join(BUS).join("lock")];
-    // Without an embedded bus, a server is known by the partitions that it writes.
-    if index.is_dir() {
-        let partitions = names(&index)?.into_iter();
-        locks.extend(partitions.map(|name| index.join(name).join(".tantivy-writer.lock")));
-    }
+    // Without an embedded bus, a server is known by the index that it writes.
+    let locks = [data.join(BUS).join("lock"), data.join(INDEX).join(indexing::WRITER_LOCK)];
     let mut held = Vec::new();
     for path in locks {
         let Ok(file) = File::options().write(true).open(&path) else { continue };

@@ -16,6 +16,7 @@ mod engine;
 mod events;
 mod followed_files;
 mod hold_back;
+mod index_watch;
 mod installation;
 mod kafka_input;
 mod ledger_watch;
@@ -64,6 +65,9 @@ fn main() -> ExitCode {
         Command::Rejected(args) => commands::rejected::run(&args),
         Command::Sources(args) => commands::sources::run(&args),
         Command::Bus(args) => commands::bus::run(&args),
+        Command::Index(args) => commands::index::run(&args),
+        Command::Purge(args) => commands::purge::run(&args),
+        Command::Hold(args) => commands::hold::run(&args),
         Command::Backup(args) => commands::backup::run(&args),
     };
     match done {

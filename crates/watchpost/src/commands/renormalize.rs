@@ -43,13 +43,19 @@ pub(crate) fn run(args: &RenormalizeArgs) -> Outcome {
     };
     let options = normalize_options(&config, Enrichment::open(config.enrichment.clone())?)?;
     let OpenBus { bus, log_id, index_group } = open_bus::open(&config)?;
-    let index = Index::open(&config.data.folder, config.index.options())?;
+    let index = Index::open(&config.data.folder, config.index_options())?;
+    let _claim = index.claim()?;
     let behind = bus.lag("normalize", &[Topic::Raw])? + bus.lag(&index_group, &[Topic::Events])?;
     if behind > 0 {
         return Err(format!(
             "{behind} records are not indexed yet; run the server until they are, then stop it and try again"
         )
         .into());
+    }
+    let writer = index.writer(&log_id)?;
+    if writer.is_rebuilding() {
+        // Else it would be added now, and once more when the log is read again.
+        return Err(IndexError::Rebuilding.into());
     }
     let mut exchange = Exchange {
         normalizer: Normalizer::new(options),
@@ -59,7 +65,7 @@ pub(crate) fn run(args: &RenormalizeArgs) -> Outcome {
         dataset: args.dataset.as_deref(),
         dry_run: args.dry_run,
         searcher: index.searcher(),
-        writer: index.writer(&log_id)?,
+        writer,
         moved: Vec::new(),
         told: BTreeMap::new(),
         records: 0,
