@@ -20,7 +20,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use event::{Event, Timestamp};
 use fail::fail_point;
@@ -36,6 +36,7 @@ use crate::index::{Index, Inner, guarded};
 use crate::metrics;
 use crate::partition::{Kind, Partition};
 use crate::removal::Removal;
+use crate::request::Deadline;
 use crate::retention::arrival;
 use crate::segment::{Segment, Stop};
 use crate::set_aside::{self, write_whole};
@@ -474,7 +475,7 @@ fn each(
     let wrong = || IndexError::partition(partition.id, "reading what is purged");
     guarded(partition, || {
         for reader in partition.searcher().segment_readers() {
-            let segment = Segment::new(partition, reader, Instant::now() + SEGMENT_TIME_MAX)?;
+            let segment = Segment::new(partition, reader, Deadline::within(SEGMENT_TIME_MAX))?;
             let failed = |stop: Stop| match stop {
                 Stop::Failed(error) => wrong()(error),
                 Stop::Timeout | Stop::OverBudget => IndexError::Damaged {

@@ -8,7 +8,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use query::Filter;
 use tantivy::query::{
@@ -21,6 +21,7 @@ use crate::error::IndexError;
 use crate::filter::passing;
 use crate::index::guarded;
 use crate::partition::Partition;
+use crate::request::Deadline;
 use crate::segment::{Segment, Stop};
 
 /// How long the filter may take over one segment. Nobody waits for an answer, so it is only there to
@@ -53,7 +54,7 @@ impl Removal {
     /// The documents of a segment that are there and pass.
     fn bits(&self, reader: &SegmentReader) -> tantivy::Result<Bits> {
         let failed = |error: String| TantivyError::InternalError(error);
-        let deadline = Instant::now() + SEGMENT_TIME_MAX;
+        let deadline = Deadline::within(SEGMENT_TIME_MAX);
         let segment = Segment::new(&self.partition, reader, deadline)
             .map_err(|error| failed(error.to_string()))?;
         passing(&segment, &self.filter, &segment.alive()).map_err(|stop| match stop {

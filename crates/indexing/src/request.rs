@@ -85,6 +85,11 @@ pub(crate) struct Deadline {
 }
 
 impl Deadline {
+    /// So long from now, whoever asked may hang up.
+    pub(crate) fn within(time: Duration) -> Deadline {
+        Deadline::new(Instant::now() + time, &Cancel::default())
+    }
+
     pub(crate) fn new(at: Instant, cancel: &Cancel) -> Deadline {
         Deadline { at, cancel: cancel.clone() }
     }

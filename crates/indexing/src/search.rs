@@ -20,7 +20,7 @@ use crate::merge::Merged;
 use crate::metrics;
 use crate::partition::{Kind, Partition, PartitionId};
 use crate::request::{
-    Cancel, Deadline, Histogram, Hit, Kinds, Limits, Partial, Results, Search, SearchRequest,
+    Deadline, Histogram, Hit, Kinds, Limits, Partial, Results, Search, SearchRequest,
 };
 use crate::segment::{Segment, Stop};
 use crate::sequence::{self, Steps};
@@ -172,8 +172,7 @@ fn find(partition: &Partition, id: &str) -> Result<Option<Hit>, IndexError> {
         while docs.doc() != TERMINATED {
             let doc = docs.doc();
             if !reader.is_deleted(doc) {
-                let hour = Instant::now() + Duration::from_secs(3600);
-                let forever = Deadline::new(hour, &Cancel::default());
+                let forever = Deadline::within(Duration::from_secs(3600));
                 let segment = Segment::new(partition, reader, forever)?;
                 return match hit(&segment, doc) {
                     Ok(hit) => Ok(Some(hit)),

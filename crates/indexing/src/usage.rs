@@ -9,13 +9,14 @@
 //! A segment never changes but for removals, so it is looked through once for each number of them.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tantivy::SegmentReader;
 use tantivy::columnar::{Column, DynamicColumn, StrColumn};
 
 use crate::error::IndexError;
 use crate::partition::Partition;
+use crate::request::Deadline;
 use crate::segment::Segment;
 
 /// The field that names a dataset.
@@ -90,7 +91,7 @@ fn walk(
     each: &mut dyn FnMut(&str, i64, f64),
 ) -> Result<(), IndexError> {
     let wrong = || IndexError::partition(partition.id, "reading what its datasets take");
-    let segment = Segment::new(partition, reader, Instant::now() + SEGMENT_TIME_MAX)?;
+    let segment = Segment::new(partition, reader, Deadline::within(SEGMENT_TIME_MAX))?;
     let columns = segment.columns.open(DATASET).map_err(|error| wrong()(error.into()))?;
     let names: Option<StrColumn> = columns.into_iter().find_map(|column| match column {
         DynamicColumn::Str(column) => Some(column),
