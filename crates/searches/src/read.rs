@@ -564,6 +564,34 @@ alert:
         assert!(faults(&"a".repeat(SEARCH_BYTES_MAX + 1)).contains("more than 65536 bytes"));
     }
 
+    proptest::proptest! {
+        /// What is read holds what its schedule promises; what is not is told with its place.
+        #[test]
+        fn damaged_files_are_refused_or_read(
+            cuts in proptest::collection::vec((0..400usize, 0..20usize, "[-:{}'\"|>* \\n(a.0-9]{0,4}"), 1..5),
+        ) {
+            let mut text: Vec<char> = WHOLE.chars().collect();
+            for (at, length, put) in cuts {
+                let at = at.min(text.len());
+                let end = (at + length).min(text.len());
+                text.splice(at..end, put.chars());
+            }
+            let text: String = text.into_iter().collect();
+            match SavedSearch::parse(&text, "x.yml") {
+                Ok(search) => {
+                    let times = search.schedule.map(|times| (times.every_nanos, times.over_nanos));
+                    assert!(times.is_none_or(|(every, over)| EVERY_MIN_NANOS <= every && every <= over));
+                }
+                Err(faults) => {
+                    assert!(!faults.is_empty());
+                    for fault in faults {
+                        fault.render(Some(&text));
+                    }
+                }
+            }
+        }
+    }
+
     #[test]
     fn an_id_is_there_once() {
         let text = "title: x\nquery: '*'\n";
