@@ -4,7 +4,8 @@
 //!
 //! One tantivy index per UTC day and kind, in `DIR/index/events-2026-08-05` and
 //! `DIR/index/alerts-2026-08-05`. A range of time prunes whole days, retention drops them, and a
-//! broken one is set aside while the others answer.
+//! broken one is set aside while the others answer. An hour after a day is over and nothing came for it
+//! any more, it is merged into one segment, whose files never change again and end with checksums.
 //!
 //! # Schema
 //!

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use event::Timestamp;
 use tantivy::directory::MmapDirectory;
@@ -247,6 +247,33 @@ impl Partition {
             removed * 100 > u64::from(segment.max_doc()) * u64::from(removed_percent)
         });
         over.map(SegmentReader::segment_id).collect()
+    }
+
+    /// Whether its day ended, and it was last changed, before this moment. If the system does not say
+    /// when it was, it is not old.
+    pub(crate) fn is_older_than(&self, moment: Timestamp) -> bool {
+        let changed = std::fs::metadata(self.dir.join("meta.json"))
+            .and_then(|metadata| metadata.modified())
+            .ok()
+            .and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok())
+            .and_then(|since| i64::try_from(since.as_millis()).ok())
+            .map(Timestamp::from_millis);
+        self.id.end() <= moment && changed.is_some_and(|changed| changed < moment)
+    }
+
+    /// The segments that are merged once a day is over, so that it is searched as one: all, or all but
+    /// one that has nine tenths of the documents, since a few late events are no reason to write a
+    /// whole day again. None if there are less than two.
+    pub(crate) fn segments_to_seal(&self) -> Vec<SegmentId> {
+        let searcher = self.searcher();
+        let segments = searcher.segment_readers();
+        let largest = segments.iter().max_by_key(|segment| segment.num_docs());
+        let kept = largest.filter(|largest| {
+            u64::from(largest.num_docs()) * 10 >= searcher.num_docs() * 9 && segments.len() > 1
+        });
+        let mut ids: Vec<SegmentId> = segments.iter().map(SegmentReader::segment_id).collect();
+        ids.retain(|id| kept.is_none_or(|kept| kept.segment_id() != *id));
+        if ids.len() > 1 { ids } else { Vec::new() }
     }
 
     /// How many bytes the files of a segment take.

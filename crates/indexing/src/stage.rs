@@ -97,7 +97,7 @@ impl IndexStage {
             self.purged = Some(Instant::now());
             self.run_purges()?;
         }
-        self.writer.merge_removed()?;
+        self.writer.merge_beside()?;
         let is_idle = self.idle.elapsed() > IDLE_AFTER && !self.writer.has_changes();
         self.writer.finish_rebuilding(is_idle)
     }

@@ -14,7 +14,7 @@ use bus::Topic;
 use event::{Event, Timestamp};
 use fail::fail_point;
 use query::Filter;
-use tantivy::index::SegmentMeta;
+use tantivy::index::{SegmentId, SegmentMeta};
 use tantivy::indexer::{IndexWriterOptions, NoMergePolicy};
 use tantivy::{FutureResult, Term};
 
@@ -37,6 +37,10 @@ const THREAD_BYTES_MIN: usize = 15_000_000;
 /// Above which share of removed documents a segment is merged. Each byte that a merge frees costs at
 /// most three that are written again, and the files are at most a third larger than what they hold.
 const REMOVED_PERCENT_MAX: u32 = 25;
+
+/// How long after the end of a day, and after the last change of its partition, it is merged: an hour,
+/// in which shippers that were away for a while send what they have.
+const SEALED_AFTER_NANOS: i64 = 3600 * 1_000_000_000;
 
 /// Where a record stood on the bus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +88,8 @@ pub struct IndexWriter {
     clock: u64,
     /// Partitions of which enough was removed that their segments shall be merged.
     to_merge: BTreeSet<PartitionId>,
+    /// Days that were over, and last changed, before this are sealed.
+    sealed_before: Timestamp,
     /// The one that is being merged, beside whatever else happens.
     merging: Option<(PartitionId, FutureResult<Option<SegmentMeta>>)>,
     /// Partitions that were set aside and are made again.
@@ -145,6 +151,7 @@ impl IndexWriter {
             uncommitted_bytes: 0,
             clock: 0,
             to_merge: BTreeSet::new(),
+            sealed_before: Timestamp::EPOCH,
             merging: None,
             rebuilding,
             purges,
@@ -331,7 +338,8 @@ impl IndexWriter {
         self.seen.clone_from(&self.checkpoint);
     }
 
-    /// Removes what is kept no longer; see `retention`. What was added is committed first.
+    /// Removes what is kept no longer; see `retention`. What was added is committed first. Also looks
+    /// which partitions [`IndexWriter::merge_beside`] has to merge.
     ///
     /// # Errors
     /// When files cannot be read, written or removed, or a legal hold cannot be read. What was removed
@@ -358,12 +366,13 @@ impl IndexWriter {
                 self.bound_size(class, &free, &mut removed)?;
             }
         }
+        self.sealed_before = now.plus_nanos(-SEALED_AFTER_NANOS);
         let merging = self.merging.as_ref().map(|(id, _)| *id);
-        let partitions = self.inner.partitions().into_iter();
-        let over = partitions
-            .filter(|partition| !partition.segments_over(REMOVED_PERCENT_MAX).is_empty())
-            .map(|partition| partition.id);
-        self.to_merge.extend(over.filter(|id| Some(*id) != merging));
+        for partition in self.inner.partitions() {
+            if Some(partition.id) != merging && !self.mergeable(&partition).is_empty() {
+                self.to_merge.insert(partition.id);
+            }
+        }
         Ok(removed)
     }
 
@@ -506,12 +515,24 @@ impl IndexWriter {
         self.merging.take_if(|(merging, _)| *merging == id);
     }
 
-    /// Merges segments of which much was removed, one partition at a time and beside everything else.
+    /// The segments of a partition that are to be merged: of a day that is over, or such as lack much.
+    fn mergeable(&self, partition: &Partition) -> Vec<SegmentId> {
+        if partition.is_older_than(self.sealed_before) {
+            let segments = partition.segments_to_seal();
+            if !segments.is_empty() {
+                return segments;
+            }
+        }
+        partition.segments_over(REMOVED_PERCENT_MAX)
+    }
+
+    /// Merges the segments of days that are over, and such of which much was removed, one partition at
+    /// a time and beside everything else.
     /// Called now and then; returns at once.
     ///
     /// # Errors
     /// When a partition cannot be opened, or a merge failed.
-    pub fn merge_removed(&mut self) -> Result<(), IndexError> {
+    pub fn merge_beside(&mut self) -> Result<(), IndexError> {
         if let Some((id, merge)) = &mut self.merging {
             let id = *id;
             let mut context = Context::from_waker(Waker::noop());
@@ -520,12 +541,12 @@ impl IndexWriter {
             // A writer that was closed meanwhile took its merge along; it is begun again.
             if let (Ok(_), Some(open)) = (merged, self.open.get(&id)) {
                 open.partition.reload()?;
-                tracing::debug!(partition = %id, "merged what removals left");
+                tracing::debug!(partition = %id, "merged segments");
             }
         }
         let Some(id) = self.to_merge.pop_first() else { return Ok(()) };
         let Some(partition) = self.inner.partition(id) else { return Ok(()) };
-        let segments = partition.segments_over(REMOVED_PERCENT_MAX);
+        let segments = self.mergeable(&partition);
         if !segments.is_empty() {
             self.open(id)?;
             if let Some(open) = self.open.get_mut(&id) {

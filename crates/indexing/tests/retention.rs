@@ -73,7 +73,7 @@ fn count(index: &Index, query: &str) -> u64 {
 /// Waits for the merges that run beside.
 fn merge(writer: &mut IndexWriter, index: &Index, bytes_before: u64) -> u64 {
     for _ in 0..1000 {
-        writer.merge_removed().unwrap();
+        writer.merge_beside().unwrap();
         let bytes: u64 = index.partitions().iter().map(|partition| partition.bytes).sum();
         if bytes < bytes_before {
             return bytes;
@@ -213,4 +213,56 @@ fn what_is_removed_stays_so_when_the_log_is_read_again() {
     drop(writer);
     read(&mut index.writer("log").unwrap());
     assert_eq!(count(&index, "*"), 5);
+}
+
+/// The documents' files of the segments of a day.
+fn segments(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir.join("index/events-2026-08-05")).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.ends_with(".store")).collect()
+}
+
+/// Waits until a day has so many segments.
+fn merged_to(writer: &mut IndexWriter, dir: &Path, wanted: usize) -> Vec<String> {
+    for _ in 0..1000 {
+        writer.merge_beside().unwrap();
+        let found = segments(dir);
+        if found.len() == wanted {
+            return found;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("{:?}", segments(dir));
+}
+
+#[test]
+fn a_day_that_is_over_becomes_one_segment_and_late_events_do_not_write_it_again() {
+    const HOUR_NANOS: i64 = 3_600_000_000_000;
+    let dir = tempfile::tempdir().unwrap();
+    let index = open(dir.path(), Keep::default(), &[]);
+    let mut writer = index.writer("log").unwrap();
+    let mut add = |writer: &mut IndexWriter, ids: std::ops::Range<u64>| {
+        for id in ids {
+            let time = at(0, i64::try_from(id).unwrap());
+            writer.add(document("linux", id, time, time, 10));
+        }
+        writer.commit().unwrap();
+    };
+    for commit in 0..5 {
+        add(&mut writer, commit * 100..(commit + 1) * 100);
+    }
+    let now = Timestamp::now();
+    // Shippers that were away may still send something.
+    writer.enforce_retention(now.plus_nanos(HOUR_NANOS / 2)).unwrap();
+    writer.merge_beside().unwrap();
+    assert_eq!(segments(dir.path()).len(), 5);
+    writer.enforce_retention(now.plus_nanos(2 * HOUR_NANOS)).unwrap();
+    let whole = merged_to(&mut writer, dir.path(), 1);
+    for late in 1000..1003 {
+        add(&mut writer, late..late + 1);
+    }
+    writer.enforce_retention(now.plus_nanos(2 * HOUR_NANOS)).unwrap();
+    let two = merged_to(&mut writer, dir.path(), 2);
+    assert!(two.contains(&whole[0]), "{whole:?} {two:?}");
+    assert_eq!(count(&index, "*"), 503);
 }
