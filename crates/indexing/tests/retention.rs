@@ -241,7 +241,7 @@ fn a_day_that_is_over_becomes_one_segment_and_late_events_do_not_write_it_again(
     let dir = tempfile::tempdir().unwrap();
     let index = open(dir.path(), Keep::default(), &[]);
     let mut writer = index.writer("log").unwrap();
-    let mut add = |writer: &mut IndexWriter, ids: std::ops::Range<u64>| {
+    let add = |writer: &mut IndexWriter, ids: std::ops::Range<u64>| {
         for id in ids {
             let time = at(0, i64::try_from(id).unwrap());
             writer.add(document("linux", id, time, time, 10));
