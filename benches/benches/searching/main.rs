@@ -7,6 +7,7 @@
 
 #![expect(clippy::print_stdout, reason = "a benchmark's output is its purpose")]
 
+mod backtests;
 mod events;
 mod ours;
 mod peers;
@@ -142,7 +143,7 @@ fn main() -> Result<(), Fault> {
             );
         }
     }
-    Ok(())
+    backtests::run(&at("ours"))
 }
 
 /// What zstd makes of all lines, as a share of them.
