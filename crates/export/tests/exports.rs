@@ -71,9 +71,9 @@ fn each_format_has_the_rows_newest_first() {
     {"@timestamp":"2026-08-05T03:20:00.001Z","event":{"id":"e1","risk_score":0.5},"host":{"ip":["10.0.0.1","10.0.0.2"]},"process":{"pid":1},"user":{"name":null}}
     "#);
     insta::assert_snapshot!(text(&index, request(fields, Format::Ndjson)), @r#"
-    {"@timestamp":"2026-08-05T03:20:00.002Z","host.ip":"10.0.0.3","process.pid":2,"user.name":"a \"b\", c\nd"}
-    {"@timestamp":"2026-08-05T03:20:00.001Z","host.ip":["10.0.0.1","10.0.0.2"],"process.pid":1}
-    {"@timestamp":"2026-08-05T03:20:00Z","host.ip":"10.0.0.3","process.pid":0}
+    {"@timestamp":"2026-08-05T03:20:00.002Z","process.pid":2,"host.ip":"10.0.0.3","user.name":"a \"b\", c\nd"}
+    {"@timestamp":"2026-08-05T03:20:00.001Z","process.pid":1,"host.ip":["10.0.0.1","10.0.0.2"]}
+    {"@timestamp":"2026-08-05T03:20:00Z","process.pid":0,"host.ip":"10.0.0.3"}
     "#);
     insta::assert_snapshot!(text(&index, request(fields, Format::Csv)), @r#"
     @timestamp,process.pid,host.ip,user.name,nothing

@@ -249,16 +249,17 @@ impl Partition {
         over.map(SegmentReader::segment_id).collect()
     }
 
-    /// Whether its day ended, and it was last changed, before this moment. If the system does not say
-    /// when it was, it is not old.
+    /// When it was last changed, if the system says so.
+    pub(crate) fn changed(&self) -> Option<Timestamp> {
+        let changed =
+            std::fs::metadata(self.dir.join("meta.json")).and_then(|meta| meta.modified());
+        let since = changed.ok()?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+        i64::try_from(since.as_millis()).ok().map(Timestamp::from_millis)
+    }
+
+    /// Whether its day ended, and it was last changed, before this moment.
     pub(crate) fn is_older_than(&self, moment: Timestamp) -> bool {
-        let changed = std::fs::metadata(self.dir.join("meta.json"))
-            .and_then(|metadata| metadata.modified())
-            .ok()
-            .and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok())
-            .and_then(|since| i64::try_from(since.as_millis()).ok())
-            .map(Timestamp::from_millis);
-        self.id.end() <= moment && changed.is_some_and(|changed| changed < moment)
+        self.id.end() <= moment && self.changed().is_some_and(|changed| changed < moment)
     }
 
     /// The segments that are merged once a day is over, so that it is searched as one: all, or all but

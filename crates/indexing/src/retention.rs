@@ -1,7 +1,8 @@
 //! How long events stay, by their dataset: an age, and a size.
 //!
 //! The age of an event counts from its time or its arrival, whichever is later, so that logs of last
-//! year that are imported today are kept as long as today's. Ages are applied by whole UTC days: the
+//! year that are imported today are kept as long as today's. An event that arrived before its day came
+//! from a clock that was behind; it counts from when its partition last changed. Ages are applied by whole UTC days: the
 //! events of a day go once the day's last moment is too old. Of a day that holds several datasets only
 //! some may go then; what remains of it is merged once enough of it is gone (see `writer`), and a day
 //! of which nothing remains is dropped whole, without a look at its events.
@@ -105,10 +106,11 @@ impl Retention {
         since.any(|since| id.end() <= since)
     }
 
-    /// What of a partition is too old, class by class.
+    /// What of a partition that last changed at a moment is too old, class by class.
     pub(crate) fn past(
         &self,
         id: PartitionId,
+        changed: Timestamp,
         usage: &Usage,
         now: Timestamp,
     ) -> Vec<(Class, Filter)> {
@@ -123,8 +125,11 @@ impl Retention {
         let past = classes.into_iter().filter_map(|(class, datasets)| {
             let since = self.keep(class).since(now).filter(|since| id.end() <= *since)?;
             let arrived_since = range(arrival(id.kind), Some(since), None);
-            let filter = Filter::and(vec![among(datasets), arrived_since.negated()]);
-            Some((class, filter))
+            let mut filters = vec![among(datasets), arrived_since.negated()];
+            if changed >= since {
+                filters.push(range(arrival(id.kind), None, Some(id.start())).negated());
+            }
+            Some((class, Filter::and(filters)))
         });
         past.collect()
     }

@@ -357,7 +357,8 @@ impl IndexWriter {
             let partitions = self.inner.partitions().into_iter();
             for partition in partitions.filter(|partition| retention.reaches(partition.id, now)) {
                 let usage = guarded(&partition, || partition.usage())?;
-                for (class, filter) in retention.past(partition.id, &usage, now) {
+                let changed = partition.changed().unwrap_or(now);
+                for (class, filter) in retention.past(partition.id, changed, &usage, now) {
                     let filter = Filter::and(vec![filter, free.clone()]);
                     self.retire(&partition, filter, (class, "age"), &mut removed)?;
                 }

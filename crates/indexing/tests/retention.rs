@@ -147,6 +147,20 @@ fn age_counts_from_the_arrival_if_that_is_later() {
 }
 
 #[test]
+fn a_clock_that_was_behind_makes_nothing_old() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = open(dir.path(), days(1), &[]);
+    let mut writer = index.writer("log").unwrap();
+    writer.add(document("a", 1, at(0, 1), at(-400, 0), 0));
+    writer.add(document("a", 2, at(0, 1), at(0, 2), 0));
+    writer.commit().unwrap();
+    assert_eq!(writer.enforce_retention(Timestamp::now()).unwrap().documents, 1);
+    assert_eq!(count(&index, "event.id:000001"), 1, "its partition was changed just now");
+    let later = Timestamp::now().plus_nanos(2 * DAY_MILLIS * 1_000_000);
+    assert_eq!(writer.enforce_retention(later).unwrap().partitions, 1);
+}
+
+#[test]
 fn a_size_removes_the_oldest_of_an_entry_and_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     let fill = |index: &Index| {

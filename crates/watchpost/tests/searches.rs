@@ -7,6 +7,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{Server, run, stderr, stdout, watchpost};
+use event::Timestamp;
 use serde_json::{Value, json};
 
 const SCHEDULED: &str = "title: Odd logons
@@ -20,9 +21,10 @@ alert:
 ";
 
 fn post(server: &Server, user: &str) {
+    // Its own time is not what windows go by.
+    let yesterday = Timestamp::now().plus_nanos(-24 * 3600 * 1_000_000_000);
     let event = json!({
-        // Its own time is not what windows go by.
-        "@timestamp": "2026-11-20T08:00:00Z", "ecs": {"version": "9"},
+        "@timestamp": yesterday.to_string(), "ecs": {"version": "9"},
         "event": {"action": "odd-logon"}, "user": {"name": user}, "host": {"name": "ws-1"},
     });
     assert_eq!(server.post("/ingest/test.ecs", event.to_string().as_bytes()).0, 200);

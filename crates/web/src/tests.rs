@@ -474,12 +474,12 @@ async fn a_wrong_query_is_told_with_its_place_and_what_was_meant() {
     let body = fetch(&place.router, "/api/v1/search?q=host.name%3Ax%20%7C%20stast%20count").await;
     insta::assert_snapshot!(serde_json::to_string_pretty(&body.json()).unwrap(), @r#"
     {
-      "column": 15,
       "error": "there is no pipe `stast`",
-      "help": "did you mean `stats`?",
+      "column": 15,
       "length": 5,
-      "rendering": "host.name:x | stast count\n              ^^^^^ there is no pipe `stast`\n                    did you mean `stats`?",
-      "suggestion": "stats"
+      "suggestion": "stats",
+      "help": "did you mean `stats`?",
+      "rendering": "host.name:x | stast count\n              ^^^^^ there is no pipe `stast`\n                    did you mean `stats`?"
     }
     "#);
     // What can be read and finds nothing has hints.
@@ -487,9 +487,9 @@ async fn a_wrong_query_is_told_with_its_place_and_what_was_meant() {
     insta::assert_snapshot!(serde_json::to_string_pretty(&body["hints"]).unwrap(), @r#"
     [
       {
+        "message": "no event has a field `host.nmae`",
         "column": 1,
         "length": 9,
-        "message": "no event has a field `host.nmae`",
         "suggestion": "host.name"
       }
     ]
