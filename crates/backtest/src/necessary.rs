@@ -1,7 +1,7 @@
 //! From a rule to a filter that everything it matches passes.
 
 use query::{At, FieldName, FieldTest, Filter, Glob, Term, Test};
-use sigma::expr::{Atom, Expr, Pattern, Piece, Test as SigmaTest};
+use sigma::expr::{Atom, Expr, Pattern, Piece, Regex, Test as SigmaTest};
 use sigma::{Logsource, logsource};
 
 use event::ecs::{Type, field_type};
@@ -49,8 +49,8 @@ fn of_atom(atom: &Atom) -> Filter {
             Some(test) => test,
             None => return Filter::All,
         },
-        SigmaTest::Regex(_)
-        | SigmaTest::Cidr(_)
+        SigmaTest::Regex(regex) => of_regex(field, regex).map_or(Test::Exists, Test::Regex),
+        SigmaTest::Cidr(_)
         | SigmaTest::Compare(..)
         | SigmaTest::FieldRef { .. }
         | SigmaTest::TimePart(..) => Test::Exists,
@@ -86,6 +86,23 @@ fn of_pattern(field: &str, pattern: &Pattern) -> Option<Test> {
     }
 }
 
+/// The expression as the index takes it, where it is asked of a dictionary and not of documents; none if
+/// even an empty value may match.
+fn of_regex(field: &str, regex: &Regex) -> Option<regex::Regex> {
+    if query::is_text(field) || query::is_unsearched(field) || field_type(field) == Some(Type::Date)
+    {
+        return None;
+    }
+    // Flags are written out: the language itself ignores case.
+    let mut source = String::from("(?");
+    let flags = [("i", regex.ignore_case), ("m", regex.multi_line), ("s", regex.dot_all)];
+    source.extend(flags.iter().filter(|(_, is_set)| *is_set).map(|(flag, _)| *flag));
+    source.push_str(if regex.ignore_case { ")" } else { "-i)" });
+    source.push_str(&regex.source);
+    let built = regex::RegexBuilder::new(&source).size_limit(sigma::REGEX_BYTES_MAX).build();
+    built.ok().filter(|built| !built.is_match(""))
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -101,8 +118,8 @@ mod tests {
         let word = "[aAb1.*?äİ /-]{0,4}";
         prop_oneof![
             6 => (word, any::<bool>()).prop_map(|(text, cased)| Test::Text(Pattern::parse(&text, cased))),
-            1 => "[ab1.]{0,2}".prop_map(|source| Test::Regex(Regex {
-                source, ignore_case: true, multi_line: false, dot_all: false,
+            2 => ("[ab1.^$]{0,3}", any::<bool>()).prop_map(|(source, ignore_case)| Test::Regex(Regex {
+                source, ignore_case, multi_line: false, dot_all: false,
             })),
             1 => (-2..3i32).prop_map(|number| Test::Compare(Comparison::GreaterOrEqual, number.into())),
             1 => any::<bool>().prop_map(Test::Exists),
@@ -184,8 +201,17 @@ mod tests {
         let expr = Expr::And(vec![
             text("process.name", "cmd.exe"),
             Expr::Or(vec![text("process.command_line", "*whoami*"), text("user.name", "x*")]),
+            Expr::Atom(Atom {
+                field: Some("process.command_line".into()),
+                test: Test::Regex(Regex {
+                    source: "a{3}".to_owned(),
+                    ignore_case: false,
+                    multi_line: false,
+                    dot_all: false,
+                }),
+            }),
             Expr::Not(Box::new(text("user.name", "SYSTEM"))),
         ]);
-        insta::assert_snapshot!(necessary(&class, &expr), @"watchpost.logsource.product:windows and (watchpost.logsource.category:file_delete or watchpost.logsource.category:file_delete_detected) and process.name:cmd.exe and (process.command_line:*whoami* or user.name:x*)");
+        insta::assert_snapshot!(necessary(&class, &expr), @"watchpost.logsource.product:windows and (watchpost.logsource.category:file_delete or watchpost.logsource.category:file_delete_detected) and process.name:cmd.exe and (process.command_line:*whoami* or user.name:x*) and process.command_line:/(?-i)a{3}/");
     }
 }

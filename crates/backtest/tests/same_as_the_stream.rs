@@ -80,7 +80,7 @@ fn stream(book: &RuleBook, events: &[Event]) -> BTreeMap<String, BTreeSet<String
 }
 
 fn limits() -> Limits {
-    Limits { time: Duration::from_secs(600), threads: 2, ..Limits::default() }
+    Limits { time: Duration::from_secs(600), threads: 2, slice_documents: 100, ..Limits::default() }
 }
 
 #[test]

@@ -3,6 +3,8 @@
 //! Filters work on such sets, a word of 64 documents at a time: a segment of a million documents
 //! is 125 KB, and joining two sets takes microseconds.
 
+use std::ops::Range;
+
 /// Documents, as bits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Bits {
@@ -22,6 +24,26 @@ impl Bits {
             *last >>= spare;
         }
         bits
+    }
+
+    /// From the first document to behind the last.
+    pub(crate) fn span(&self) -> Range<u32> {
+        let at = |found: Option<usize>| found.and_then(|at| Some((at, self.words.get(at)?)));
+        let first = at(self.words.iter().position(|word| *word != 0));
+        let last = at(self.words.iter().rposition(|word| *word != 0));
+        let (Some((first, low)), Some((last, high))) = (first, last) else { return 0..0 };
+        let start = first as u32 * 64 + low.trailing_zeros();
+        start..last as u32 * 64 + 64 - high.leading_zeros()
+    }
+
+    /// Takes out all documents that are not among these.
+    pub(crate) fn cut(&mut self, docs: &Range<u32>) {
+        for (word, at) in self.words.iter_mut().zip(0u32..) {
+            let from = docs.start.saturating_sub(at * 64).min(64);
+            let to = docs.end.saturating_sub(at * 64).min(64);
+            let below = |bit: u32| 1u64.checked_shl(bit).map_or(u64::MAX, |bit| bit - 1);
+            *word &= below(to) & !below(from);
+        }
     }
 
     /// How many documents the segment has.
@@ -101,6 +123,11 @@ mod tests {
         assert_eq!(a, Bits::full(130));
         a.and(&b);
         assert_eq!(a, b);
+        assert_eq!((a.span(), Bits::empty(130).span()), (0..130, 0..0));
+        a.cut(&(1..129));
+        assert_eq!((a.iter().collect::<Vec<_>>(), a.span()), (vec![63, 64], 63..65));
+        a.cut(&(64..64));
+        assert!(a.is_empty());
         assert!(Bits::empty(0).is_empty() && Bits::full(0).is_empty());
     }
 }

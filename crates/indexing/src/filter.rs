@@ -3,12 +3,14 @@
 //! Every part of a filter gives a set of documents. It is told which documents still matter, so
 //! that the cheap parts of an `and` run first and the dear ones look only at what is left.
 
+use std::ops::Range;
+
 use event::{Event, Timestamp};
 use query::{FieldTest, Filter, Glob, Test, Words};
 use tantivy::columnar::DynamicColumn;
 use tantivy::query::{EnableScoring, PhraseQuery, Query as _};
 use tantivy::schema::{Field, IndexRecordOption};
-use tantivy::{DocSet, TERMINATED, Term};
+use tantivy::{DocSet, Term};
 
 use crate::bits::Bits;
 use crate::document::TIME;
@@ -57,7 +59,7 @@ pub(crate) fn passing(segment: &Segment<'_>, filter: &Filter, within: &Bits) -> 
             let fields = &segment.partition.fields;
             let mut found = Bits::empty(within.len());
             for field in std::iter::once(fields.words).chain(fields.texts.iter().map(|(_, f)| *f)) {
-                found.or(&with_words(segment, field, &test.words)?);
+                found.or(&with_words(segment, field, &test.words, &within.span())?);
             }
             found.and(within);
             verified_if(segment, filter, found, is_approximate(&test.words))
@@ -80,7 +82,7 @@ pub(crate) fn in_range(
     }
     if time.min_value() < first || last < time.max_value() {
         let mut inside = Bits::empty(bits.len());
-        rows_in(time, first, last, &mut inside);
+        rows_in(time, first, last, &bits.span(), &mut inside);
         bits.and(&inside);
     }
     Some(bits)
@@ -122,7 +124,7 @@ fn field(
     let columns = &segment.columns;
     let mut found = Bits::empty(within.len());
     if matches!(test.test, Test::Exists) {
-        exists(segment, test, &mut found)?;
+        exists(segment, test, &within.span(), &mut found)?;
         found.and(within);
         return Ok(found);
     }
@@ -142,24 +144,24 @@ fn field(
         if let Some(own) = segment.partition.fields.text(path) {
             match test.test.words() {
                 Some(words) => {
-                    let mut hits = with_words(segment, own, &words)?;
+                    let mut hits = with_words(segment, own, &words, &left.span())?;
                     hits.and(&left);
                     if is_approximate(&words) { unsure.or(&hits) } else { found.or(&hits) }
                 }
                 None => {
-                    let mut there = kept(segment, path)?;
+                    let mut there = kept(segment, path, &left.span())?;
                     there.and(&left);
                     unsure.or(&there);
                 }
             }
         } else if query::is_unsearched(path) {
-            let mut there = kept(segment, path)?;
+            let mut there = kept(segment, path, &left.span())?;
             there.and(&left);
             unsure.or(&there);
         } else if query::is_text(path) {
             // The partition is older than the catalogue's entry and holds it like any other field.
             for column in columns.open(path)? {
-                present(&column, &mut unsure);
+                present(&column, &within.span(), &mut unsure);
             }
             unsure.and(within);
         } else {
@@ -179,7 +181,12 @@ fn field(
     Ok(found)
 }
 
-fn exists(segment: &Segment<'_>, test: &FieldTest, found: &mut Bits) -> Result<(), Stop> {
+fn exists(
+    segment: &Segment<'_>,
+    test: &FieldTest,
+    docs: &Range<u32>,
+    found: &mut Bits,
+) -> Result<(), Stop> {
     let name = test.field.as_str();
     let meant = |path: &str| {
         test.field.names(path) || path.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'))
@@ -191,31 +198,31 @@ fn exists(segment: &Segment<'_>, test: &FieldTest, found: &mut Bits) -> Result<(
     for (path, handles) in &segment.columns.data {
         if meant(path) {
             for handle in handles {
-                present(&handle.open()?, found);
+                present(&handle.open()?, docs, found);
             }
         }
     }
     for (path, handle) in &segment.columns.kept {
         if meant(path) {
-            present(&handle.open()?, found);
+            present(&handle.open()?, docs, found);
         }
     }
     Ok(())
 }
 
-fn kept(segment: &Segment<'_>, path: &str) -> Result<Bits, Stop> {
+fn kept(segment: &Segment<'_>, path: &str, docs: &Range<u32>) -> Result<Bits, Stop> {
     let mut bits = Bits::empty(segment.reader.max_doc());
     if let Some(handle) = segment.columns.kept.get(path) {
-        present(&handle.open()?, &mut bits);
+        present(&handle.open()?, docs, &mut bits);
     }
     Ok(bits)
 }
 
-/// Adds the documents that have a value in a column.
-fn present(column: &DynamicColumn, found: &mut Bits) {
+/// Adds those of the documents that have a value in a column.
+fn present(column: &DynamicColumn, docs: &Range<u32>, found: &mut Bits) {
     let index = column.column_index();
-    let mut rows: Vec<u32> = (0..column.num_values()).collect();
-    index.select_batch_in_place(0, &mut rows);
+    let mut rows: Vec<u32> = index.docid_range_to_rowids(docs.clone()).collect();
+    index.select_batch_in_place(docs.start, &mut rows);
     rows.iter().for_each(|doc| found.insert(*doc));
 }
 
@@ -251,21 +258,29 @@ fn verified(segment: &Segment<'_>, filter: &Filter, candidates: &Bits) -> Result
     Ok(found)
 }
 
-/// The documents that have these words in a field of words.
-fn with_words(segment: &Segment<'_>, field: Field, words: &Words) -> Result<Bits, Stop> {
+/// Those of the documents that have these words in a field of words, and maybe others.
+fn with_words(
+    segment: &Segment<'_>,
+    field: Field,
+    words: &Words,
+    within: &Range<u32>,
+) -> Result<Bits, Stop> {
     let mut found = Bits::empty(segment.reader.max_doc());
     match words {
         Words::Plain(words) => match words.as_slice() {
             [] => {}
-            [word] => with_word(segment, field, word, &mut found)?,
+            [word] => with_word(segment, field, word, within, &mut found)?,
             many => {
                 let terms = many.iter().map(|word| Term::from_field_text(field, word)).collect();
                 let schema = segment.partition.index.schema();
                 let weight =
                     PhraseQuery::new(terms).weight(EnableScoring::disabled_from_schema(&schema))?;
                 let mut docs = weight.scorer(segment.reader, 1.0)?;
+                if docs.doc() < within.start {
+                    docs.seek(within.start);
+                }
                 let mut n = 0;
-                while docs.doc() != TERMINATED {
+                while docs.doc() < within.end {
                     found.insert(docs.doc());
                     docs.advance();
                     n += 1;
@@ -278,11 +293,11 @@ fn with_words(segment: &Segment<'_>, field: Field, words: &Words) -> Result<Bits
         Words::Globs(globs) => {
             let mut globs = globs.iter();
             if let Some(first) = globs.next() {
-                like_word(segment, field, first, &mut found)?;
+                like_word(segment, field, first, within, &mut found)?;
             }
             for glob in globs {
                 let mut more = Bits::empty(found.len());
-                like_word(segment, field, glob, &mut more)?;
+                like_word(segment, field, glob, within, &mut more)?;
                 found.and(&more);
             }
         }
@@ -294,14 +309,16 @@ pub(crate) fn with_word(
     segment: &Segment<'_>,
     field: Field,
     word: &str,
+    within: &Range<u32>,
     found: &mut Bits,
 ) -> Result<(), Stop> {
     let index = segment.reader.inverted_index(field)?;
     let term = Term::from_field_text(field, word);
     if let Some(mut docs) = index.read_block_postings(&term, IndexRecordOption::Basic)? {
+        docs.seek(within.start);
         loop {
             let block = docs.docs();
-            if block.is_empty() {
+            if block.first().is_none_or(|first| *first >= within.end) {
                 break;
             }
             block.iter().for_each(|doc| found.insert(*doc));
@@ -311,15 +328,16 @@ pub(crate) fn with_word(
     Ok(())
 }
 
-/// The documents that have a word like this.
+/// Those of the documents that have a word like this, and maybe others.
 fn like_word(
     segment: &Segment<'_>,
     field: Field,
     glob: &Glob,
+    within: &Range<u32>,
     found: &mut Bits,
 ) -> Result<(), Stop> {
     if let Some(word) = glob.literal() {
-        return with_word(segment, field, &query::fold(word), found);
+        return with_word(segment, field, &query::fold(word), within, found);
     }
     let index = segment.reader.inverted_index(field)?;
     let prefix = glob.prefix();
@@ -338,7 +356,10 @@ fn like_word(
         if glob.matches_folded(word) {
             let info = stream.value();
             let mut docs = index.read_postings_from_terminfo(info, IndexRecordOption::Basic)?;
-            while docs.doc() != TERMINATED {
+            if docs.doc() < within.start {
+                docs.seek(within.start);
+            }
+            while docs.doc() < within.end {
                 found.insert(docs.doc());
                 docs.advance();
             }

@@ -57,6 +57,9 @@ pub struct Limits {
     pub time: Duration,
     /// The most threads.
     pub threads: usize,
+    /// Where one segment has most of the documents, threads share it in slices of at least so many. Each
+    /// looks through the dictionaries by itself, so small ones do not pay.
+    pub slice_documents: u32,
     /// Ends it when whoever asked is gone.
     pub cancel: Cancel,
 }
@@ -109,6 +112,7 @@ impl Default for Limits {
             sequence_events: 500_000,
             time: Duration::from_secs(30),
             threads: std::thread::available_parallelism().map_or(2, |n| n.get()).min(8),
+            slice_documents: 250_000,
             cancel: Cancel::default(),
         }
     }

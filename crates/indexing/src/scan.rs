@@ -4,11 +4,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use crate::bits::Bits;
 use crate::error::IndexError;
-use crate::filter::{in_range, passing};
+use crate::filter;
 use crate::index::guarded;
 use crate::request::{Deadline, Partial, SearchRequest};
-use crate::search::Searcher;
+use crate::search::{Searcher, slices};
 use crate::segment::{Segment, Stop};
 use query::Filter;
 
@@ -41,21 +42,27 @@ impl Searcher {
         let deadline = Deadline::new(Instant::now() + request.limits.time, &request.limits.cancel);
         let mut filters = vec![request.query.filter.clone()];
         filters.extend(request.only.cloned());
-        let filter = Filter::and(filters);
+        let passing = Filter::and(filters);
         let (work, partial) = self.work(request);
+        let slices = slices(&work, &request.limits);
         let next = AtomicUsize::new(0);
         let scan = Mutex::new(Scan { states: Vec::new(), in_range: 0, shown: 0, partial });
         let run = || {
             let mut state = begin();
             let (mut in_range, mut shown, mut partial) = (0, 0, Vec::new());
-            while let Some((partition, searcher, n)) =
-                work.get(next.fetch_add(1, Ordering::Relaxed))
-            {
+            while let Some((at, docs)) = slices.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let Some((partition, searcher, n)) = work.get(*at) else { continue };
                 let Some(reader) = searcher.segment_readers().get(*n) else { continue };
                 let read = guarded(partition, || {
                     let segment = Segment::new(partition, reader, deadline.clone())?;
                     let mut show = |json: &[u8]| each(&mut state, json);
-                    match read(&segment, request, &filter, &mut in_range, &mut shown, &mut show) {
+                    let mut bits = segment.alive();
+                    bits.cut(docs);
+                    let Some(bits) = filter::in_range(&segment, request.range, bits) else {
+                        return Ok(true);
+                    };
+                    in_range += u64::from(bits.count());
+                    match read(&segment, &passing, &bits, &mut shown, &mut show) {
                         Ok(()) => Ok(true),
                         Err(Stop::Timeout | Stop::OverBudget) => Ok(false),
                         Err(Stop::Failed(error)) => {
@@ -85,7 +92,7 @@ impl Searcher {
             }
             scan.states.push(state);
         };
-        let threads = request.limits.threads.min(work.len());
+        let threads = request.limits.threads.min(slices.len());
         if threads <= 1 {
             run();
         } else {
@@ -101,16 +108,12 @@ impl Searcher {
 
 fn read(
     segment: &Segment<'_>,
-    request: &SearchRequest<'_>,
-    filter: &Filter,
-    within: &mut u64,
+    passing: &Filter,
+    within: &Bits,
     shown: &mut u64,
     show: &mut dyn FnMut(&[u8]),
 ) -> Result<(), Stop> {
-    let Some(bits) = in_range(segment, request.range, segment.alive()) else { return Ok(()) };
-    *within += u64::from(bits.count());
-    let bits = passing(segment, filter, &bits)?;
-    for (n, doc) in bits.iter().enumerate() {
+    for (n, doc) in filter::passing(segment, passing, within)?.iter().enumerate() {
         if n % CLOCK_EVERY == 0 {
             segment.check_time()?;
         }

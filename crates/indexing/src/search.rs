@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -305,7 +306,7 @@ fn wanted(pipes: &[Pipe], limits: &Limits) -> (usize, bool) {
     (if pipes.is_empty() { limits.hits } else { limits.rows.min(limits.documents) }, false)
 }
 
-/// What one segment gave.
+/// What a slice of a segment gave.
 pub(crate) struct Found {
     pub(crate) total: u64,
     /// The newest, with their times.
@@ -319,28 +320,51 @@ pub(crate) struct Found {
     pub(crate) timed_out: bool,
 }
 
+/// Which segment, and what a slice of it gave.
 type Outcome = (usize, Result<Found, IndexError>);
+
+/// The segments in slices, so that all threads have something to do where one segment has most of the
+/// documents: which segment, and which of its documents.
+pub(crate) fn slices(work: &[Work], limits: &Limits) -> Vec<(usize, Range<u32>)> {
+    let docs = |(_, searcher, n): &Work| {
+        searcher.segment_readers().get(*n).map_or(0, |reader| reader.max_doc())
+    };
+    let all: u64 = work.iter().map(|work| u64::from(docs(work))).sum();
+    let mut slices = Vec::with_capacity(work.len());
+    for (at, work) in work.iter().enumerate() {
+        let docs = docs(work);
+        let share = (u64::from(docs) * limits.threads as u64).div_ceil(all.max(1));
+        let count = share.min(u64::from(docs / limits.slice_documents.max(1))).max(1);
+        let size = docs.div_ceil(u32::try_from(count).unwrap_or(1)).max(1);
+        let starts = (0..docs).step_by(size as usize);
+        slices.extend(starts.map(|start| (at, start..start.saturating_add(size).min(docs))));
+    }
+    slices
+}
 
 /// Asks all segments, some at a time.
 fn run(plan: &Plan<'_>, histogram: Option<&Histogram>, work: &[Work]) -> Vec<Outcome> {
+    let slices = slices(work, &plan.request.limits);
     let next = AtomicUsize::new(0);
-    let outcomes = Mutex::new(Vec::with_capacity(work.len()));
+    let outcomes = Mutex::new(Vec::with_capacity(slices.len()));
     let ask = || {
         loop {
             // The newest partitions first: if time runs out, they matter more.
-            let Some(at) = work.len().checked_sub(1 + next.fetch_add(1, Ordering::Relaxed)) else {
+            let Some(slice) = slices.len().checked_sub(1 + next.fetch_add(1, Ordering::Relaxed))
+            else {
                 return;
             };
-            let Some((partition, searcher, n)) = work.get(at) else { return };
+            let Some((at, docs)) = slices.get(slice) else { return };
+            let Some((partition, searcher, n)) = work.get(*at) else { return };
             let Some(reader) = searcher.segment_readers().get(*n) else { continue };
             let outcome = guarded(partition, || {
                 let segment = Segment::new(partition, reader, plan.deadline.clone())?;
-                segment_answer(plan, histogram, &segment)
+                segment_answer(plan, histogram, &segment, docs)
             });
-            outcomes.lock().unwrap_or_else(PoisonError::into_inner).push((at, outcome));
+            outcomes.lock().unwrap_or_else(PoisonError::into_inner).push((slice, *at, outcome));
         }
     };
-    let threads = plan.request.limits.threads.min(work.len());
+    let threads = plan.request.limits.threads.min(slices.len());
     if threads <= 1 {
         ask();
     } else {
@@ -351,14 +375,15 @@ fn run(plan: &Plan<'_>, histogram: Option<&Histogram>, work: &[Work]) -> Vec<Out
         });
     }
     let mut outcomes = outcomes.into_inner().unwrap_or_else(PoisonError::into_inner);
-    outcomes.sort_by_key(|(at, _)| *at);
-    outcomes
+    outcomes.sort_by_key(|(slice, _, _)| *slice);
+    outcomes.into_iter().map(|(_, at, outcome)| (at, outcome)).collect()
 }
 
 fn segment_answer(
     plan: &Plan<'_>,
     histogram: Option<&Histogram>,
     segment: &Segment<'_>,
+    docs: &Range<u32>,
 ) -> Result<Found, IndexError> {
     let mut found = Found {
         total: 0,
@@ -369,7 +394,7 @@ fn segment_answer(
         facets: Vec::new(),
         timed_out: false,
     };
-    match fill(plan, histogram, segment, &mut found) {
+    match fill(plan, histogram, segment, docs, &mut found) {
         Ok(()) => Ok(found),
         Err(Stop::Timeout | Stop::OverBudget) => {
             found.timed_out = true;
@@ -385,9 +410,12 @@ fn fill(
     plan: &Plan<'_>,
     histogram: Option<&Histogram>,
     segment: &Segment<'_>,
+    docs: &Range<u32>,
     found: &mut Found,
 ) -> Result<(), Stop> {
-    let Some(bits) = in_range(segment, plan.request.range, segment.alive()) else { return Ok(()) };
+    let mut bits = segment.alive();
+    bits.cut(docs);
+    let Some(bits) = in_range(segment, plan.request.range, bits) else { return Ok(()) };
     let bits = passing(segment, &plan.filter, &bits)?;
     found.total = u64::from(bits.count());
     if found.total == 0 {

@@ -1,5 +1,7 @@
 //! Which documents have a value that passes, by the columns of a field.
 
+use std::ops::Range;
+
 use event::Timestamp;
 use event::ecs::{Type, field_type};
 use query::{Bound, Number, Scalar, Test};
@@ -23,40 +25,45 @@ pub(crate) fn in_column(
     within: &Bits,
     found: &mut Bits,
 ) -> Result<(), Stop> {
+    let docs = &within.span();
     match column {
         DynamicColumn::Str(column) => texts(segment, path, column, test, within, found)?,
         DynamicColumn::I64(column) => match whole_range(test) {
             Some((low, high)) => {
                 let clamp = |n: i128| n.clamp(i64::MIN.into(), i64::MAX.into()) as i64;
                 if low <= i64::MAX.into() && high >= i64::MIN.into() && low <= high {
-                    rows_in(column, clamp(low), clamp(high), found);
+                    rows_in(column, clamp(low), clamp(high), docs, found);
                 }
             }
-            None => each(column, found, |n| test.accepts(Scalar::Number(Number::Int(n.into())))),
+            None => {
+                each(column, docs, found, |n| test.accepts(Scalar::Number(Number::Int(n.into()))))
+            }
         },
         DynamicColumn::U64(column) => match whole_range(test) {
             Some((low, high)) => {
                 let clamp = |n: i128| n.clamp(0, u64::MAX.into()) as u64;
                 if low <= u64::MAX.into() && high >= 0 && low <= high {
-                    rows_in(column, clamp(low), clamp(high), found);
+                    rows_in(column, clamp(low), clamp(high), docs, found);
                 }
             }
-            None => each(column, found, |n| test.accepts(Scalar::Number(Number::Int(n.into())))),
+            None => {
+                each(column, docs, found, |n| test.accepts(Scalar::Number(Number::Int(n.into()))))
+            }
         },
         DynamicColumn::F64(column) => {
-            each(column, found, |n| {
+            each(column, docs, found, |n| {
                 query::scalar("", event::Value::Float(n)).is_some_and(|s| test.accepts(s))
             });
         }
-        DynamicColumn::Bool(column) => each(column, found, |b| test.accepts(Scalar::Bool(b))),
+        DynamicColumn::Bool(column) => each(column, docs, found, |b| test.accepts(Scalar::Bool(b))),
         DynamicColumn::DateTime(column) => match time_range(test) {
             Some((low, high)) => {
                 if low <= high {
                     let time = DateTime::from_timestamp_nanos;
-                    rows_in(column, time(low), time(high), found);
+                    rows_in(column, time(low), time(high), docs, found);
                 }
             }
-            None => each(column, found, |time: DateTime| {
+            None => each(column, docs, found, |time: DateTime| {
                 let time = Timestamp::from_nanos(time.into_timestamp_nanos());
                 test.accepts(Scalar::Time(time))
             }),
@@ -76,7 +83,7 @@ pub(crate) fn times(
 ) -> Result<(), Stop> {
     let column = &segment.columns.time;
     match time_range(test) {
-        Some((low, high)) if low <= high => rows_in(column, low, high, found),
+        Some((low, high)) if low <= high => rows_in(column, low, high, &within.span(), found),
         Some(_) => {}
         None => {
             for (n, doc) in within.iter().enumerate() {
@@ -172,8 +179,8 @@ fn time_range(test: &Test) -> Option<(i64, i64)> {
     }
 }
 
-/// Adds the documents with a value between two, both included.
-pub(crate) fn rows_in<T>(column: &Column<T>, low: T, high: T, found: &mut Bits)
+/// Adds those of the documents that have a value between two, both included.
+pub(crate) fn rows_in<T>(column: &Column<T>, low: T, high: T, docs: &Range<u32>, found: &mut Bits)
 where
     T: PartialOrd + Copy + std::fmt::Debug + Send + Sync + 'static,
 {
@@ -185,25 +192,18 @@ where
         return;
     }
     let mut rows = Vec::new();
-    let all = 0..column.values.num_vals();
-    column.values.get_row_ids_for_value_range(low..=high, all, &mut rows);
-    column.index.select_batch_in_place(0, &mut rows);
+    column.get_docids_for_value_range(low..=high, docs.clone(), &mut rows);
     rows.iter().for_each(|doc| found.insert(*doc));
 }
 
-/// Adds the documents with a value that passes.
-fn each<T>(column: &Column<T>, found: &mut Bits, passes: impl Fn(T) -> bool)
+/// Adds those of the documents that have a value that passes.
+fn each<T>(column: &Column<T>, docs: &Range<u32>, found: &mut Bits, passes: impl Fn(T) -> bool)
 where
     T: PartialOrd + Copy + std::fmt::Debug + Send + Sync + 'static,
 {
-    let mut rows: Vec<u32> = column
-        .values
-        .iter()
-        .zip(0u32..)
-        .filter(|(value, _)| passes(*value))
-        .map(|(_, row)| row)
-        .collect();
-    column.index.select_batch_in_place(0, &mut rows);
+    let range = column.index.docid_range_to_rowids(docs.clone());
+    let mut rows: Vec<u32> = range.filter(|row| passes(column.values.get_val(*row))).collect();
+    column.index.select_batch_in_place(docs.start, &mut rows);
     rows.iter().for_each(|doc| found.insert(*doc));
 }
 
@@ -224,7 +224,7 @@ fn texts(
         && let Some(rare) = rarest_word(segment, path, test)?
     {
         narrowed = Bits::empty(within.len());
-        with_word(segment, segment.partition.fields.words, &rare, &mut narrowed)?;
+        with_word(segment, segment.partition.fields.words, &rare, &within.span(), &mut narrowed)?;
         narrowed.and(within);
         within = &narrowed;
     }
@@ -274,13 +274,15 @@ fn texts(
         }
     } else if last - first + 1 == ords.len() as u64 {
         let mut hits = Bits::empty(within.len());
-        rows_in(column, first, last, &mut hits);
+        rows_in(column, first, last, &within.span(), &mut hits);
         hits.and(within);
         found.or(&hits);
     } else {
         ords.iter().for_each(|ord| accepted.insert(u32::try_from(*ord).unwrap_or(u32::MAX)));
         let mut hits = Bits::empty(within.len());
-        each(column, &mut hits, |ord| u32::try_from(ord).is_ok_and(|ord| accepted.contains(ord)));
+        each(column, &within.span(), &mut hits, |ord| {
+            u32::try_from(ord).is_ok_and(|ord| accepted.contains(ord))
+        });
         hits.and(within);
         found.or(&hits);
     }

@@ -256,6 +256,8 @@ proptest! {
         piped in prop::collection::vec((filter(), pipes()), 6),
         range in prop::option::of((0..200_000i64, 0..200_000i64)),
         per_commit in 1..30usize,
+        // Threads, and documents of a slice.
+        sliced in prop_oneof![Just((2, 250_000)), (1..9usize, 1..10u32)],
     ) {
         let events: Vec<Event> = events.iter().map(parse_event).collect();
         let dir = tempfile::tempdir().unwrap();
@@ -276,6 +278,7 @@ proptest! {
                 in_range.iter().filter(|event| query::matches(&query.filter, event)).cloned().collect();
             let mut request = SearchRequest::new(&query);
             request.range = range;
+            (request.limits.threads, request.limits.slice_documents) = sliced;
             request.histogram = Some(10);
             let results = searcher.search(&request);
             prop_assert_eq!(&results.partial, &vec![], "{}", &text);
@@ -304,6 +307,7 @@ proptest! {
             }
             let mut request = SearchRequest::new(&query);
             request.range = range;
+            (request.limits.threads, request.limits.slice_documents) = sliced;
             let results = searcher.search(&request);
             prop_assert_eq!(&results.partial, &vec![], "{}", &text);
             match (results.answer, query::run(&query.pipes, wanted, &mut Vec::new())) {
