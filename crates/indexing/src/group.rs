@@ -1,8 +1,9 @@
 //! Statistics over columns, without reading documents.
 //!
 //! Documents are taken a block at a time. A group's key is a few small numbers (ordinals of
-//! dictionaries, or numbers given out to values as they are met), and only when a segment is done
-//! are they turned into values and handed to [`Groups`], which merges segments and gives the table.
+//! dictionaries, or numbers given out to values as they are met). What slices of one segment counted is
+//! put together by these numbers, and only when a segment is done are they turned into values and handed
+//! to [`Groups`], which merges segments and gives the table.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
@@ -36,14 +37,21 @@ pub(crate) fn is_columnar(stats: &Stats) -> bool {
         && fields.into_iter().all(|field| !query::is_text(field) && !query::is_unsearched(field))
 }
 
-/// Counts the documents of a segment.
+/// What was counted of a segment, or of a slice of it.
+pub(crate) struct Counted {
+    counter: Counter,
+    keys: Vec<Coder>,
+    values: Vec<Option<Coder>>,
+}
+
+/// Counts documents of a segment.
 pub(crate) fn count(
     segment: &Segment<'_>,
     bits: &Bits,
     pipe: &Pipe,
     stats: &Stats,
     groups_max: usize,
-) -> Result<Groups, Stop> {
+) -> Result<Counted, Stop> {
     let mut keys = Vec::new();
     for (n, field) in stats.by.iter().enumerate() {
         let cut = (n == 0 && matches!(pipe, Pipe::Timechart { .. })).then_some(pipe);
@@ -57,7 +65,7 @@ pub(crate) fn count(
         });
     }
     let mut counter = Counter {
-        times: &segment.columns.time,
+        times: segment.columns.time.clone(),
         functions: stats.aggregates.iter().map(|aggregate| aggregate.function).collect(),
         groups: Lookup::new(&keys, bits.count() as usize),
         states: Vec::new(),
@@ -76,7 +84,36 @@ pub(crate) fn count(
         segment.check_time()?;
         counter.block(&docs, &mut keys, &mut values);
     }
-    counter.finish(stats, &keys, &values)
+    Ok(Counted { counter, keys, values })
+}
+
+impl Counted {
+    /// Takes in what was counted of another slice of the same segment.
+    pub(crate) fn absorb(&mut self, other: Counted) {
+        let adopt = |own: &mut Coder, other: &Coder| own.adopt(other);
+        let keys: Vec<_> =
+            self.keys.iter_mut().zip(&other.keys).map(|(own, other)| adopt(own, other)).collect();
+        let values: Vec<_> = self
+            .values
+            .iter_mut()
+            .zip(&other.values)
+            .map(|(own, other)| adopt(own.as_mut()?, other.as_ref()?))
+            .collect();
+        self.counter.absorb(other.counter, &keys, &values);
+    }
+
+    /// Turns numbers into values.
+    pub(crate) fn finish(self, stats: &Stats) -> tantivy::Result<Groups> {
+        self.counter.finish(stats, &self.keys, &self.values)
+    }
+}
+
+/// What the codes of another slice are here; none if they are the same.
+type Recoded = Option<Vec<u32>>;
+
+fn recoded(codes: Option<&Recoded>, code: u32) -> u32 {
+    let Some(Some(codes)) = codes else { return code };
+    codes.get(code as usize).copied().unwrap_or(code)
 }
 
 /// What one aggregate knows of one group in this segment.
@@ -88,6 +125,44 @@ enum Local {
     Direct(State),
     /// The codes of the earliest or the latest documents, and their time.
     AtTime(i64, BTreeSet<u32>),
+}
+
+impl Local {
+    fn recoded(self, codes: &Recoded) -> Local {
+        match self {
+            Local::Codes(counts) if codes.is_some() => Local::Codes(
+                counts.into_iter().map(|(code, n)| (recoded(Some(codes), code), n)).collect(),
+            ),
+            Local::AtTime(at, own) if codes.is_some() => {
+                Local::AtTime(at, own.into_iter().map(|code| recoded(Some(codes), code)).collect())
+            }
+            same => same,
+        }
+    }
+
+    fn merge(&mut self, function: Function, other: Local) {
+        match (self, other) {
+            (Local::Rows(count), Local::Rows(more)) => *count += more,
+            (Local::Codes(counts), Local::Codes(more)) => {
+                for (code, n) in more {
+                    *counts.entry(code).or_default() += n;
+                }
+            }
+            (Local::Direct(state), Local::Direct(more)) => state.merge(function, more),
+            (Local::AtTime(at, codes), Local::AtTime(more_at, more)) if !more.is_empty() => {
+                let better = match function {
+                    Function::First => more_at < *at,
+                    _ => more_at > *at,
+                };
+                if better || codes.is_empty() {
+                    (*at, *codes) = (more_at, more);
+                } else if more_at == *at {
+                    codes.extend(more);
+                }
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Where a group is found by its key. A place out of two or three megabytes is found several times as
@@ -143,8 +218,8 @@ impl Lookup {
     }
 }
 
-struct Counter<'s> {
-    times: &'s Column<i64>,
+struct Counter {
+    times: Column<i64>,
     functions: Vec<Function>,
     groups: Lookup,
     /// For each group, one for each aggregate.
@@ -154,7 +229,7 @@ struct Counter<'s> {
     left_out: bool,
 }
 
-impl Counter<'_> {
+impl Counter {
     fn block(&mut self, docs: &[u32], keys: &mut [Coder], values: &mut [Option<Coder>]) {
         if keys.iter().all(|key| !key.is_multiple()) {
             let codes: Vec<Vec<Option<u32>>> = keys.iter_mut().map(|key| key.block(docs)).collect();
@@ -239,12 +314,41 @@ impl Counter<'_> {
         }
     }
 
+    fn absorb(&mut self, other: Counter, keys: &[Recoded], values: &[Recoded]) {
+        let width = self.functions.len();
+        self.left_out |= other.left_out;
+        let mut states = other.states.into_iter();
+        for key in other.keys {
+            let own = keys.iter().enumerate().fold(0u128, |own, (n, _)| {
+                let code = (key >> (32 * (keys.len() - 1 - n))) as u32;
+                own << 32 | u128::from(recoded(keys.get(n), code))
+            });
+            let more = states.by_ref().take(width);
+            let more = more.zip(values).map(|(state, codes)| state.recoded(codes));
+            let next = u32::try_from(self.keys.len()).unwrap_or(u32::MAX);
+            let (group, is_new) = self.groups.find(own, next);
+            let group = group as usize;
+            if is_new && self.keys.len() < self.groups_max {
+                self.keys.push(own);
+                self.states.extend(more);
+            } else if group >= self.keys.len() {
+                self.left_out = true;
+                more.for_each(drop);
+            } else {
+                let into = self.states.iter_mut().skip(group * width).take(width);
+                for ((into, more), function) in into.zip(more).zip(&self.functions) {
+                    into.merge(*function, more);
+                }
+            }
+        }
+    }
+
     fn finish(
         self,
         stats: &Stats,
         keys: &[Coder],
         values: &[Option<Coder>],
-    ) -> Result<Groups, Stop> {
+    ) -> tantivy::Result<Groups> {
         let mut groups = Groups::new(&stats.aggregates, self.groups_max);
         let code_of = |key: u128, n: usize| (key >> (32 * (keys.len() - 1 - n))) as u32;
         let mut names = Vec::with_capacity(keys.len());
@@ -378,6 +482,24 @@ impl Coder {
         Ok(Coder { columns, cut: cut.cloned(), given: HashMap::default(), origins: Vec::new() })
     }
 
+    /// Gives codes to the values that another slice of the same segment met; says what its codes are
+    /// here, unless they are the same.
+    fn adopt(&mut self, other: &Coder) -> Recoded {
+        if matches!(self.columns.as_slice(), [Source::Text(_)]) {
+            return None;
+        }
+        Some(other.origins.iter().map(|origin| self.code(*origin)).collect())
+    }
+
+    /// The code of a value.
+    fn code(&mut self, origin: (u8, u64)) -> u32 {
+        let origins = &mut self.origins;
+        *self.given.entry(origin).or_insert_with(|| {
+            origins.push(origin);
+            u32::try_from(origins.len() - 1).unwrap_or(u32::MAX)
+        })
+    }
+
     fn is_multiple(&self) -> bool {
         match self.columns.as_slice() {
             [] => false,
@@ -459,15 +581,7 @@ impl Coder {
         }
         raw.sort_unstable();
         raw.dedup();
-        let (given, origins) = (&mut self.given, &mut self.origins);
-        raw.into_iter()
-            .map(|origin| {
-                *given.entry(origin).or_insert_with(|| {
-                    origins.push(origin);
-                    u32::try_from(origins.len() - 1).unwrap_or(u32::MAX)
-                })
-            })
-            .collect()
+        raw.into_iter().map(|origin| self.code(origin)).collect()
     }
 
     /// The different numbers of a document.
@@ -563,7 +677,7 @@ impl Coder {
     pub(crate) fn cells(
         &self,
         mut codes: Vec<u32>,
-    ) -> Result<HashMap<u32, Cell, FixedState>, Stop> {
+    ) -> tantivy::Result<HashMap<u32, Cell, FixedState>> {
         sort_codes(&mut codes);
         let mut cells = HashMap::with_capacity_and_hasher(codes.len(), FixedState::default());
         let mut texts: Vec<(u8, u64, u32)> = Vec::new();

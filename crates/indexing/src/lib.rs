@@ -54,6 +54,7 @@ mod bits;
 mod check;
 mod checkpoint;
 mod columns;
+mod dictionary;
 mod document;
 mod error;
 mod explore;

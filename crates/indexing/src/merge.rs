@@ -55,7 +55,7 @@ impl Merged {
     pub(crate) fn take(
         &mut self,
         at: usize,
-        outcome: Result<Found, IndexError>,
+        outcome: Result<Found<Groups>, IndexError>,
         partial: &mut Vec<Partial>,
     ) {
         let found = match outcome {

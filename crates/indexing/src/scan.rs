@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::bits::Bits;
+use crate::dictionary::Shared;
 use crate::error::IndexError;
 use crate::filter;
 use crate::index::guarded;
@@ -45,7 +46,7 @@ impl Searcher {
         let passing = Filter::and(filters);
         let (work, partial) = self.work(request);
         let slices = slices(&work, &request.limits);
-        let next = AtomicUsize::new(0);
+        let (next, shared) = (AtomicUsize::new(0), Shared::default());
         let scan = Mutex::new(Scan { states: Vec::new(), in_range: 0, shown: 0, partial });
         let run = || {
             let mut state = begin();
@@ -54,7 +55,8 @@ impl Searcher {
                 let Some((partition, searcher, n)) = work.get(*at) else { continue };
                 let Some(reader) = searcher.segment_readers().get(*n) else { continue };
                 let read = guarded(partition, || {
-                    let segment = Segment::new(partition, reader, deadline.clone())?;
+                    let segment =
+                        Segment::new(partition, reader, deadline.clone())?.sharing(&shared);
                     let mut show = |json: &[u8]| each(&mut state, json);
                     let mut bits = segment.alive();
                     bits.cut(docs);

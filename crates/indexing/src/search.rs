@@ -13,9 +13,10 @@ use tantivy::schema::IndexRecordOption;
 use tantivy::{DocSet, TERMINATED, Term};
 
 use crate::bits::Bits;
+use crate::dictionary::Shared;
 use crate::error::IndexError;
 use crate::filter::{in_range, passing};
-use crate::group;
+use crate::group::{self, Counted};
 use crate::index::{FieldInfo, Index, Inner, guarded};
 use crate::merge::Merged;
 use crate::metrics;
@@ -306,22 +307,69 @@ fn wanted(pipes: &[Pipe], limits: &Limits) -> (usize, bool) {
     (if pipes.is_empty() { limits.hits } else { limits.rows.min(limits.documents) }, false)
 }
 
-/// What a slice of a segment gave.
-pub(crate) struct Found {
+/// What a slice of a segment gave, or the whole of it. Groups are counted by slice, and finished by segment.
+pub(crate) struct Found<G> {
     pub(crate) total: u64,
     /// The newest, with their times.
     pub(crate) newest: Vec<(i64, u32)>,
     pub(crate) histogram: Option<Vec<u64>>,
-    pub(crate) groups: Option<Groups>,
+    pub(crate) groups: Option<G>,
     pub(crate) steps: Steps,
     /// For each facet, how many events have the field, and its values.
-    pub(crate) facets: Vec<(u64, Option<Groups>)>,
+    pub(crate) facets: Vec<(u64, Option<G>)>,
     /// Its time was up; the rest is what was found until then.
     pub(crate) timed_out: bool,
 }
 
-/// Which segment, and what a slice of it gave.
-type Outcome = (usize, Result<Found, IndexError>);
+impl Found<Counted> {
+    /// Takes in what the next slice of the same segment gave.
+    fn absorb(&mut self, other: Found<Counted>) {
+        let absorb = |into: &mut Option<Counted>, more: Option<Counted>| match (into, more) {
+            (Some(into), Some(more)) => into.absorb(more),
+            (into, more) => *into = into.take().or(more),
+        };
+        self.total += other.total;
+        self.newest.extend(other.newest);
+        match (&mut self.histogram, other.histogram) {
+            (Some(counts), Some(more)) => {
+                counts.iter_mut().zip(more).for_each(|(count, more)| *count += more);
+            }
+            (counts, more) => *counts = counts.take().or(more),
+        }
+        absorb(&mut self.groups, other.groups);
+        self.steps.steps.extend(other.steps.steps);
+        self.steps.left_out |= other.steps.left_out;
+        self.facets.resize_with(self.facets.len().max(other.facets.len()), || (0, None));
+        for ((events, groups), (more_events, more)) in self.facets.iter_mut().zip(other.facets) {
+            *events += more_events;
+            absorb(groups, more);
+        }
+        self.timed_out |= other.timed_out;
+    }
+
+    fn finish(self, plan: &Plan<'_>) -> tantivy::Result<Found<Groups>> {
+        let finish = |counted: Option<Counted>, stats: Option<&Stats>| {
+            counted.zip(stats).map(|(counted, stats)| counted.finish(stats)).transpose()
+        };
+        let groups = finish(self.groups, plan.grouped.as_ref().map(|(_, stats)| stats))?;
+        let mut facets = Vec::with_capacity(self.facets.len());
+        for ((events, counted), facet) in self.facets.into_iter().zip(&plan.facets) {
+            facets.push((events, finish(counted, facet.grouping.as_ref())?));
+        }
+        Ok(Found {
+            total: self.total,
+            newest: self.newest,
+            histogram: self.histogram,
+            groups,
+            steps: self.steps,
+            facets,
+            timed_out: self.timed_out,
+        })
+    }
+}
+
+/// Which segment, and what it gave.
+type Outcome = (usize, Result<Found<Groups>, IndexError>);
 
 /// The segments in slices, so that all threads have something to do where one segment has most of the
 /// documents: which segment, and which of its documents.
@@ -342,11 +390,57 @@ pub(crate) fn slices(work: &[Work], limits: &Limits) -> Vec<(usize, Range<u32>)>
     slices
 }
 
+/// What slices of a segment gave until now: how many it has, and of how many this is.
+#[derive(Default)]
+struct Gathered {
+    slices: usize,
+    found: Option<(usize, Result<Found<Counted>, IndexError>)>,
+}
+
+/// Puts what a slice gave to the rest of its segment; returns that once it is whole.
+fn gather(
+    gathered: &Mutex<Vec<Gathered>>,
+    at: usize,
+    mut found: Result<Found<Counted>, IndexError>,
+) -> Option<Result<Found<Counted>, IndexError>> {
+    let mut slices = 1;
+    loop {
+        let (before, rest) = {
+            let mut all = gathered.lock().unwrap_or_else(PoisonError::into_inner);
+            let segment = all.get_mut(at)?;
+            let Some(before) = segment.found.take() else {
+                if slices == segment.slices {
+                    return Some(found);
+                }
+                segment.found = Some((slices, found));
+                return None;
+            };
+            before
+        };
+        slices += before;
+        found = match (rest, found) {
+            (Ok(mut rest), Ok(found)) => {
+                rest.absorb(found);
+                Ok(rest)
+            }
+            (Err(error), _) | (_, Err(error)) => Err(error),
+        };
+    }
+}
+
 /// Asks all segments, some at a time.
 fn run(plan: &Plan<'_>, histogram: Option<&Histogram>, work: &[Work]) -> Vec<Outcome> {
     let slices = slices(work, &plan.request.limits);
-    let next = AtomicUsize::new(0);
-    let outcomes = Mutex::new(Vec::with_capacity(slices.len()));
+    let mut gathered = Vec::new();
+    gathered.resize_with(work.len(), Gathered::default);
+    for (at, _) in &slices {
+        if let Some(segment) = gathered.get_mut(*at) {
+            segment.slices += 1;
+        }
+    }
+    let gathered = Mutex::new(gathered);
+    let (next, shared) = (AtomicUsize::new(0), Shared::default());
+    let outcomes = Mutex::new(Vec::with_capacity(work.len()));
     let ask = || {
         loop {
             // The newest partitions first: if time runs out, they matter more.
@@ -357,11 +451,16 @@ fn run(plan: &Plan<'_>, histogram: Option<&Histogram>, work: &[Work]) -> Vec<Out
             let Some((at, docs)) = slices.get(slice) else { return };
             let Some((partition, searcher, n)) = work.get(*at) else { return };
             let Some(reader) = searcher.segment_readers().get(*n) else { continue };
-            let outcome = guarded(partition, || {
-                let segment = Segment::new(partition, reader, plan.deadline.clone())?;
-                segment_answer(plan, histogram, &segment, docs)
+            let found = guarded(partition, || {
+                let segment =
+                    Segment::new(partition, reader, plan.deadline.clone())?.sharing(&shared);
+                slice_answer(plan, histogram, &segment, docs)
             });
-            outcomes.lock().unwrap_or_else(PoisonError::into_inner).push((slice, *at, outcome));
+            let Some(found) = gather(&gathered, *at, found) else { continue };
+            let wrong = IndexError::partition(partition.id, "naming its groups");
+            let outcome =
+                found.and_then(|found| guarded(partition, || found.finish(plan).map_err(wrong)));
+            outcomes.lock().unwrap_or_else(PoisonError::into_inner).push((*at, outcome));
         }
     };
     let threads = plan.request.limits.threads.min(slices.len());
@@ -375,16 +474,16 @@ fn run(plan: &Plan<'_>, histogram: Option<&Histogram>, work: &[Work]) -> Vec<Out
         });
     }
     let mut outcomes = outcomes.into_inner().unwrap_or_else(PoisonError::into_inner);
-    outcomes.sort_by_key(|(slice, _, _)| *slice);
-    outcomes.into_iter().map(|(_, at, outcome)| (at, outcome)).collect()
+    outcomes.sort_by_key(|(at, _)| *at);
+    outcomes
 }
 
-fn segment_answer(
+fn slice_answer(
     plan: &Plan<'_>,
     histogram: Option<&Histogram>,
     segment: &Segment<'_>,
     docs: &Range<u32>,
-) -> Result<Found, IndexError> {
+) -> Result<Found<Counted>, IndexError> {
     let mut found = Found {
         total: 0,
         newest: Vec::new(),
@@ -411,7 +510,7 @@ fn fill(
     histogram: Option<&Histogram>,
     segment: &Segment<'_>,
     docs: &Range<u32>,
-    found: &mut Found,
+    found: &mut Found<Counted>,
 ) -> Result<(), Stop> {
     let mut bits = segment.alive();
     bits.cut(docs);
@@ -448,7 +547,7 @@ fn by_time(
     histogram: Option<&Histogram>,
     segment: &Segment<'_>,
     bits: &Bits,
-    found: &mut Found,
+    found: &mut Found<Counted>,
 ) -> Result<(), Stop> {
     let mut counts = histogram.map(|histogram| vec![0u64; histogram.counts.len()]);
     let mut newest: BinaryHeap<Reverse<(i64, u32)>> = BinaryHeap::new();

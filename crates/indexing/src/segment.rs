@@ -9,6 +9,7 @@ use tantivy::{SegmentReader, TantivyDocument};
 
 use crate::bits::Bits;
 use crate::columns::Columns;
+use crate::dictionary::Shared;
 use crate::error::IndexError;
 use crate::partition::Partition;
 use crate::request::Deadline;
@@ -17,7 +18,7 @@ use crate::request::Deadline;
 const STORE_BLOCKS_KEPT: usize = 2;
 
 /// Why a search of a segment ended early.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Stop {
     /// Its time was up.
     Timeout,
@@ -44,6 +45,8 @@ pub(crate) struct Segment<'a> {
     pub(crate) partition: &'a Partition,
     pub(crate) reader: &'a SegmentReader,
     pub(crate) columns: Arc<Columns>,
+    /// What other threads found out for slices of it, if there are any.
+    pub(crate) shared: Option<&'a Shared>,
     deadline: Deadline,
     store: OnceCell<StoreReader>,
 }
@@ -55,7 +58,12 @@ impl<'a> Segment<'a> {
         deadline: Deadline,
     ) -> Result<Self, IndexError> {
         let columns = partition.columns(reader)?;
-        Ok(Segment { partition, reader, columns, deadline, store: OnceCell::new() })
+        Ok(Segment { partition, reader, columns, shared: None, deadline, store: OnceCell::new() })
+    }
+
+    /// The same, for one of several slices.
+    pub(crate) fn sharing(self, shared: &'a Shared) -> Self {
+        Segment { shared: Some(shared), ..self }
     }
 
     /// All documents but the replaced ones.

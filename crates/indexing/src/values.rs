@@ -9,6 +9,7 @@ use tantivy::columnar::{Column, DynamicColumn, StrColumn};
 use tantivy::{DateTime, Term};
 
 use crate::bits::Bits;
+use crate::dictionary::accepted;
 use crate::filter::{CLOCK_EVERY, with_word};
 use crate::segment::{Segment, Stop};
 
@@ -232,9 +233,7 @@ fn texts(
     if left == 0 {
         return Ok(());
     }
-    let passes =
-        |term: &[u8]| std::str::from_utf8(term).is_ok_and(|text| test.accepts(Scalar::Text(text)));
-    let mut accepted = Bits::empty(u32::try_from(terms).unwrap_or(u32::MAX));
+    let mut passing = Bits::empty(u32::try_from(terms).unwrap_or(u32::MAX));
     let mut ords: Vec<u64> = Vec::new();
     if left < terms / 8 {
         // Few documents are left: look at their texts only.
@@ -243,31 +242,24 @@ fn texts(
         }
         ords.sort_unstable();
         ords.dedup();
+        let passes = |term: &[u8]| {
+            std::str::from_utf8(term).is_ok_and(|text| test.accepts(Scalar::Text(text)))
+        };
         let mut verdicts = Vec::with_capacity(ords.len());
         column.dictionary().sorted_ords_to_term_cb(&ords, |term| verdicts.push(passes(term)))?;
         let mut verdicts = verdicts.into_iter();
         ords.retain(|_| verdicts.next().unwrap_or(false));
     } else {
-        let mut stream = column.dictionary().stream()?;
-        let mut ord = 0u64;
-        while stream.advance() {
-            if ord.is_multiple_of(CLOCK_EVERY as u64) {
-                segment.check_time()?;
-            }
-            if passes(stream.key()) {
-                ords.push(ord);
-            }
-            ord += 1;
-        }
+        ords = accepted(segment, path, column, test)?;
     }
     let (Some(first), Some(last)) = (ords.first().copied(), ords.last().copied()) else {
         return Ok(());
     };
     let column = column.ords();
     if left * 16 < column.values.num_vals() as usize {
-        ords.iter().for_each(|ord| accepted.insert(u32::try_from(*ord).unwrap_or(u32::MAX)));
+        ords.iter().for_each(|ord| passing.insert(u32::try_from(*ord).unwrap_or(u32::MAX)));
         for doc in within.iter() {
-            let hit = |ord: u64| u32::try_from(ord).is_ok_and(|ord| accepted.contains(ord));
+            let hit = |ord: u64| u32::try_from(ord).is_ok_and(|ord| passing.contains(ord));
             if column.values_for_doc(doc).any(hit) {
                 found.insert(doc);
             }
@@ -278,10 +270,10 @@ fn texts(
         hits.and(within);
         found.or(&hits);
     } else {
-        ords.iter().for_each(|ord| accepted.insert(u32::try_from(*ord).unwrap_or(u32::MAX)));
+        ords.iter().for_each(|ord| passing.insert(u32::try_from(*ord).unwrap_or(u32::MAX)));
         let mut hits = Bits::empty(within.len());
         each(column, &within.span(), &mut hits, |ord| {
-            u32::try_from(ord).is_ok_and(|ord| accepted.contains(ord))
+            u32::try_from(ord).is_ok_and(|ord| passing.contains(ord))
         });
         hits.and(within);
         found.or(&hits);

@@ -368,9 +368,8 @@ impl IndexWriter {
             }
         }
         self.sealed_before = now.plus_nanos(-SEALED_AFTER_NANOS);
-        let merging = self.merging.as_ref().map(|(id, _)| *id);
         for partition in self.inner.partitions() {
-            if Some(partition.id) != merging && !self.mergeable(&partition).is_empty() {
+            if !self.mergeable(&partition).is_empty() {
                 self.to_merge.insert(partition.id);
             }
         }

@@ -389,3 +389,30 @@ fn fewer_hits_are_the_first_of_more_also_at_one_time() {
         }
     }
 }
+
+/// The dictionary of so many names has two parts, and threads share them.
+#[test]
+fn a_large_dictionary_is_looked_through_whole() {
+    const NAMES: usize = 17_000;
+    let events: Vec<Event> = (0..NAMES)
+        .map(|n| {
+            parse_event(&serde_json::json!({
+                "@timestamp": "2026-08-05T12:00:00Z",
+                "event": {"id": n.to_string()},
+                "process": {"name": format!("p{n}.exe")},
+            }))
+        })
+        .collect();
+    let dir = tempfile::tempdir().unwrap();
+    let searcher = indexed(dir.path(), &events, NAMES);
+    let wanted = (0..NAMES).filter(|n| format!("p{n}.exe").contains("77")).count() as u64;
+    let query = query::parse("process.name:*77* | stats count by process.name").unwrap();
+    for threads in [1, 2, 5] {
+        let mut request = SearchRequest::new(&query);
+        (request.limits.threads, request.limits.slice_documents) = (threads, 1000);
+        let results = searcher.search(&request);
+        assert_eq!((results.total, results.partial), (wanted, vec![]));
+        let Answer::Table(table) = results.answer else { panic!("no table") };
+        assert_eq!(table.rows.len() as u64, wanted);
+    }
+}

@@ -1,5 +1,7 @@
 //! Patterns with `*` and `?`.
 
+use memchr::memmem;
+
 use crate::fold;
 
 /// One piece of a pattern.
@@ -20,7 +22,7 @@ pub struct Glob {
     /// The folded pattern, with wildcards apart from characters.
     folded: Vec<Token>,
     /// For `*part*`, by far the most used form: the folded part.
-    contains: Option<String>,
+    contains: Option<Box<memmem::Finder<'static>>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +59,9 @@ impl Glob {
             }
         }
         let contains = match merged.as_slice() {
-            [Piece::Any, Piece::Literal(part), Piece::Any] => Some(fold(part)),
+            [Piece::Any, Piece::Literal(part), Piece::Any] => {
+                Some(Box::new(memmem::Finder::new(fold(part).as_bytes()).into_owned()))
+            }
             _ => None,
         };
         Glob { pieces: merged, folded, contains }
@@ -71,7 +75,7 @@ impl Glob {
     /// Whether a folded text has the pattern.
     pub fn matches_folded(&self, text: &str) -> bool {
         if let Some(part) = &self.contains {
-            return text.contains(part.as_str());
+            return part.find(text.as_bytes()).is_some();
         }
         // The usual two cursors: on a mismatch, let the last star take one character more.
         let mut rest = text.chars();
