@@ -1,6 +1,6 @@
 //! One partition: a day of events or of alerts, as one tantivy index.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -275,6 +275,18 @@ impl Partition {
         let mut ids: Vec<SegmentId> = segments.iter().map(SegmentReader::segment_id).collect();
         ids.retain(|id| kept.is_none_or(|kept| kept.segment_id() != *id));
         if ids.len() > 1 { ids } else { Vec::new() }
+    }
+
+    /// Whether there are files of segments that it has no more. Only for one that nobody writes.
+    pub(crate) fn has_left_overs(&self) -> Result<bool, IndexError> {
+        let wrong = IndexError::partition(self.id, "listing its segments");
+        let segments = self.index.searchable_segment_ids().map_err(wrong)?;
+        let names: HashSet<String> = segments.iter().map(SegmentId::uuid_string).collect();
+        let entries = std::fs::read_dir(&self.dir).map_err(IndexError::io("list", &self.dir))?;
+        let files = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        Ok(files
+            .filter_map(|name| name.strip_suffix(".store").map(str::to_owned))
+            .any(|segment| !names.contains(&segment)))
     }
 
     /// How many bytes the files of a segment take.

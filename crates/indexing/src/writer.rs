@@ -369,7 +369,9 @@ impl IndexWriter {
         }
         self.sealed_before = now.plus_nanos(-SEALED_AFTER_NANOS);
         for partition in self.inner.partitions() {
-            if !self.mergeable(&partition).is_empty() {
+            let is_open = self.open.contains_key(&partition.id);
+            let left_overs = || guarded(&partition, || partition.has_left_overs());
+            if (!is_open && left_overs()?) || !self.mergeable(&partition).is_empty() {
                 self.to_merge.insert(partition.id);
             }
         }
@@ -547,11 +549,14 @@ impl IndexWriter {
         let Some(id) = self.to_merge.pop_first() else { return Ok(()) };
         let Some(partition) = self.inner.partition(id) else { return Ok(()) };
         let segments = self.mergeable(&partition);
-        if !segments.is_empty() {
-            self.open(id)?;
-            if let Some(open) = self.open.get_mut(&id) {
-                self.merging = Some((id, open.writer.merge(&segments)));
-            }
+        self.open(id)?;
+        let Some(open) = self.open.get_mut(&id) else { return Ok(()) };
+        if segments.is_empty() {
+            // Whoever merged it was killed before the old files were removed.
+            let wrong = IndexError::partition(id, "removing files of no segment");
+            open.writer.garbage_collect_files().wait().map_err(wrong)?;
+        } else {
+            self.merging = Some((id, open.writer.merge(&segments)));
         }
         Ok(())
     }
