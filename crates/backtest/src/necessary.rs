@@ -1,6 +1,6 @@
 //! From a rule to a filter that everything it matches passes.
 
-use query::{At, FieldName, FieldTest, Filter, Glob, Term, Test};
+use query::{At, Bound, FieldName, FieldTest, Filter, Glob, Term, Test};
 use sigma::expr::{Atom, Expr, Pattern, Piece, Regex, Test as SigmaTest};
 use sigma::{Logsource, logsource};
 
@@ -44,7 +44,12 @@ fn of_atom(atom: &Atom) -> Filter {
     if field.contains('*') {
         return Filter::All;
     }
+    let on_field =
+        |test| Filter::Field(FieldTest { field: FieldName::new(field), test, at: At(0) });
     let test = match &atom.test {
+        SigmaTest::Text(pattern) if query::is_text(field) => {
+            return of_words(pattern, on_field);
+        }
         SigmaTest::Text(pattern) => match of_pattern(field, pattern) {
             Some(test) => test,
             None => return Filter::All,
@@ -57,12 +62,85 @@ fn of_atom(atom: &Atom) -> Filter {
         // `null` and an empty list are there for a rule, and are nothing to the index.
         SigmaTest::Exists(_) | SigmaTest::Null => return Filter::All,
     };
-    Filter::Field(FieldTest { field: FieldName::new(field), test, at: At(0) })
+    // The two write numbers differently: 7.0 is `7` to the index.
+    let may_be_number = match (&test, &atom.test) {
+        (Test::Regex(_), _) => true,
+        (Test::Like(_), SigmaTest::Text(pattern)) => {
+            literals(pattern).all(|(_, text, _)| is_in_numbers(text))
+        }
+        _ => false,
+    };
+    if may_be_number {
+        return Filter::or(vec![on_field(test), on_field(any_number())]);
+    }
+    on_field(test)
+}
+
+/// The texts of a pattern, and whether a wildcard may go on with them before and behind.
+fn literals(pattern: &Pattern) -> impl Iterator<Item = (bool, &str, bool)> {
+    let last = pattern.pieces.len().saturating_sub(1);
+    pattern.pieces.iter().enumerate().filter_map(move |(n, piece)| match piece {
+        Piece::Literal(text) => Some((n > 0, text.as_str(), n < last)),
+        Piece::One | Piece::Any => None,
+    })
+}
+
+/// Whether a text may be a part of a number's.
+fn is_in_numbers(text: &str) -> bool {
+    text.bytes().all(|b| b"0123456789+-.eE".contains(&b))
+        && text.bytes().filter(|b| *b == b'.').count() <= 1
+}
+
+fn any_number() -> Test {
+    let bound = |number: f64| Bound::Including(Term::new(format!("{number:?}")));
+    Test::Range { low: bound(f64::MIN), high: bound(f64::MAX) }
+}
+
+/// What a field that is compared by words must have for a pattern of the whole: each word of the pattern,
+/// and parts of such as stand beside a wildcard.
+fn of_words(pattern: &Pattern, on_field: impl Fn(Test) -> Filter) -> Filter {
+    if pattern.pieces.iter().all(|piece| *piece == Piece::Any) {
+        return Filter::All;
+    }
+    // Letters beyond ASCII are folded differently, and 7.0 is `7` to the index.
+    let is_other = |text: &str| !text.is_ascii() || text.contains('.') && is_in_numbers(text);
+    if literals(pattern).any(|(_, text, _)| is_other(text)) {
+        return on_field(Test::Exists);
+    }
+    let (mut all, mut has_parts) = (Vec::new(), false);
+    for (goes_on_before, text, goes_on_behind) in literals(pattern) {
+        let words = query::words(text);
+        let is_letter = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_alphanumeric());
+        let starts = goes_on_before && is_letter(text.bytes().next());
+        let ends = goes_on_behind && is_letter(text.bytes().last());
+        let last = words.len().saturating_sub(1);
+        for (n, word) in words.into_iter().enumerate() {
+            let (before, behind) = (starts && n == 0, ends && n == last);
+            if !before && !behind {
+                all.push(on_field(Test::Equal(Term::new(word.as_str()))));
+                continue;
+            }
+            has_parts = true;
+            let star = |is_there: bool| is_there.then_some(query::Piece::Any);
+            let pieces = star(before).into_iter().chain([query::Piece::Literal(word)]);
+            all.push(on_field(Test::Like(Glob::new(pieces.chain(star(behind))))));
+        }
+    }
+    match all.is_empty() {
+        true => on_field(Test::Exists),
+        false if has_parts => {
+            // A part of a word may stand where the index cut a long one.
+            let ones = std::iter::repeat_n(query::Piece::One, query::WORD_CHARS_MAX);
+            let is_cut = Test::Like(Glob::new(ones.chain([query::Piece::Any])));
+            Filter::or(vec![Filter::and(all), on_field(is_cut)])
+        }
+        false => Filter::and(all),
+    }
 }
 
 /// A test that holds for every value that has the pattern; none if even an empty value may.
 fn of_pattern(field: &str, pattern: &Pattern) -> Option<Test> {
-    // The two fold letters differently beyond ASCII, and compare times and words as such.
+    // The two fold letters differently beyond ASCII, and compare times as such.
     let is_plain = pattern.pieces.iter().all(|piece| match piece {
         Piece::Literal(text) => text.is_ascii(),
         Piece::One | Piece::Any => true,
@@ -72,18 +150,17 @@ fn of_pattern(field: &str, pattern: &Pattern) -> Option<Test> {
         // Nothing, or anything, even an empty text.
         return None;
     }
-    let type_of = field_type(field);
-    if !is_plain || matches!(type_of, Some(Type::Date)) {
+    if !is_plain || field_type(field) == Some(Type::Date) {
         return Some(Test::Exists);
     }
-    match pattern.pieces.as_slice() {
-        [Piece::Literal(text)] => Some(Test::Equal(Term::new(text.as_str()))),
-        pieces => Some(Test::Like(Glob::new(pieces.iter().map(|piece| match piece {
+    Some(match pattern.pieces.as_slice() {
+        [Piece::Literal(text)] => Test::Equal(Term::new(text.as_str())),
+        pieces => Test::Like(Glob::new(pieces.iter().map(|piece| match piece {
             Piece::Literal(text) => query::Piece::Literal(text.clone()),
             Piece::One => query::Piece::One,
             Piece::Any => query::Piece::Any,
-        })))),
-    }
+        }))),
+    })
 }
 
 /// The expression as the index takes it, where it is asked of a dictionary and not of documents; none if
@@ -115,7 +192,7 @@ mod tests {
     use super::necessary;
 
     fn test() -> impl Strategy<Value = Test> {
-        let word = "[aAb1.*?äİ /-]{0,4}";
+        let word = prop_oneof!["[aAb1.*?äİ /-]{0,4}", "[*]?[ab1]{1,2}[ */?.][ab1]{1,2}[*]?"];
         prop_oneof![
             6 => (word, any::<bool>()).prop_map(|(text, cased)| Test::Text(Pattern::parse(&text, cased))),
             2 => ("[ab1.^$]{0,3}", any::<bool>()).prop_map(|(source, ignore_case)| Test::Regex(Regex {
@@ -151,8 +228,11 @@ mod tests {
     fn value() -> impl Strategy<Value = serde_json::Value> {
         prop_oneof![
             "[aAb1.äİ /-]{0,5}".prop_map(serde_json::Value::from),
+            // Longer than a word of the index.
+            "[ab]{60,70}[ .][ab1]{0,3}".prop_map(serde_json::Value::from),
             (-2..12i64).prop_map(serde_json::Value::from),
-            Just(serde_json::json!(1.5)),
+            prop_oneof![Just(1.5), Just(1.0), Just(1e16), Just(-1e300)]
+                .prop_map(|n| serde_json::json!(n)),
             any::<bool>().prop_map(serde_json::Value::from),
             Just(serde_json::Value::Null),
             Just(serde_json::json!([])),
@@ -212,6 +292,6 @@ mod tests {
             }),
             Expr::Not(Box::new(text("user.name", "SYSTEM"))),
         ]);
-        insta::assert_snapshot!(necessary(&class, &expr), @"watchpost.logsource.product:windows and (watchpost.logsource.category:file_delete or watchpost.logsource.category:file_delete_detected) and process.name:cmd.exe and (process.command_line:*whoami* or user.name:x*) and process.command_line:/(?-i)a{3}/");
+        insta::assert_snapshot!(necessary(&class, &expr), @r#"watchpost.logsource.product:windows and (watchpost.logsource.category:file_delete or watchpost.logsource.category:file_delete_detected) and process.name:cmd.exe and (process.command_line:*whoami* or user.name:x*) and (process.command_line:/(?-i)a{3}/ or process.command_line:["-1.7976931348623157e308" TO 1.7976931348623157e308])"#);
     }
 }

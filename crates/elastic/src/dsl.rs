@@ -175,9 +175,9 @@ pub(crate) fn regex(
             Some(next) => pattern.push_str(&regex::escape(next.encode_utf8(&mut [0; 4]))),
         }
     }
-    let built = regex::RegexBuilder::new(&format!("^(?:{pattern})$"))
-        .case_insensitive(case_insensitive)
-        .dot_matches_new_line(true)
+    // Flags are written out, so that expressions of the same text are the same.
+    let flags = if case_insensitive { "is" } else { "s-i" };
+    let built = regex::RegexBuilder::new(&format!("(?{flags})^(?:{pattern})$"))
         .size_limit(REGEX_BYTES_MAX)
         .dfa_size_limit(REGEX_BYTES_MAX)
         .build();
@@ -734,7 +734,7 @@ mod tests {
         assert_snapshot!(read(json!({"exists": {"field": "user"}})), @"user:*");
         assert_snapshot!(read(json!({"prefix": {"file.path": "C:\\Win*"}})), @r#"file.path:C\:\\Win\**"#);
         assert_snapshot!(read(json!({"wildcard": {"process.name": {"value": "p*\\*?", "case_insensitive": true}}})), @r#"process.name:p*\*?"#);
-        assert_snapshot!(read(json!({"regexp": {"process.name": "cmd\\.exe|a.*"}})), @r#"process.name:/^(?:cmd\.exe|a.*)$/"#);
+        assert_snapshot!(read(json!({"regexp": {"process.name": "cmd\\.exe|a.*"}})), @r#"process.name:/(?s-i)^(?:cmd\.exe|a.*)$/"#);
         assert_snapshot!(read(json!({"ids": {"values": ["e1"]}})), @"event.id:e1");
         assert_snapshot!(read(json!({"constant_score": {"filter": {"exists": {"field": "a"}}, "boost": 1.2}})), @"a:*");
         assert_snapshot!(read(json!({"bool": {

@@ -642,7 +642,7 @@ mod tests {
         assert_snapshot!(read("_exists_:user.name"), @"user.name:*");
         assert_snapshot!(read("NOT _exists_:user.name"), @"not user.name:*");
         assert_snapshot!(read("user.name:*"), @"user.name:*");
-        assert_snapshot!(read(r"file.path:/.*\.ps1/"), @r#"file.path:/^(?:.*\.ps1)$/"#);
+        assert_snapshot!(read(r"file.path:/.*\.ps1/"), @r#"file.path:/(?s-i)^(?:.*\.ps1)$/"#);
         assert_snapshot!(read("process.pid:[1 TO 5}"), @"process.pid:[1 TO 5}");
         assert_snapshot!(read("process.pid:[10 TO *]"), @"process.pid>=10");
         assert_snapshot!(read("process.pid:>=10 AND process.pid:<20"), @"process.pid>=10 and process.pid<20");

@@ -4,13 +4,12 @@
 //! slices of a segment have one dictionary, so their threads share that work: each takes parts of it
 //! until none is left, and then has the answers of all.
 
-use std::ops::Range;
+use std::ops::{self, Range};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use query::{Scalar, Test};
+use query::{Bound, Scalar, Test};
 use tantivy::columnar::StrColumn;
-use tantivy::index::SegmentId;
 
 use crate::filter::CLOCK_EVERY;
 use crate::segment::{Segment, Stop};
@@ -21,11 +20,11 @@ const PART_TERMS_MIN: usize = 8192;
 /// The most parts of a dictionary.
 const PARTS_MAX: usize = 64;
 
-/// What the threads of one search found out, by segment, field and test.
-#[derive(Default)]
-pub(crate) struct Shared(Mutex<Vec<Question>>);
-
-type Question = (SegmentId, String, Test, Arc<Verdicts>);
+/// What the threads of one search found out of a segment, by field and test.
+pub(crate) struct Shared {
+    slices: usize,
+    known: Mutex<Vec<(String, Test, Arc<Verdicts>)>>,
+}
 
 struct Verdicts {
     /// The next part that nobody took.
@@ -35,18 +34,25 @@ struct Verdicts {
 }
 
 impl Shared {
-    fn verdicts(&self, segment: SegmentId, path: &str, test: &Test, terms: usize) -> Arc<Verdicts> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let same = known
-            .iter()
-            .find(|(of, field, asked, _)| *of == segment && field == path && asked == test);
+    pub(crate) fn new(slices: usize) -> Shared {
+        Shared { slices, known: Mutex::default() }
+    }
+
+    /// How many slices there are.
+    pub(crate) fn slices(&self) -> usize {
+        self.slices
+    }
+
+    fn verdicts(&self, path: &str, test: &Test, terms: usize) -> Arc<Verdicts> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = known.iter().find(|(field, asked, _)| field == path && asked == test);
         if let Some((.., verdicts)) = same {
             return verdicts.clone();
         }
         let parts = (terms / PART_TERMS_MIN).clamp(1, PARTS_MAX);
         let parts = (0..parts).map(|_| OnceLock::new()).collect();
         let verdicts = Arc::new(Verdicts { next: AtomicUsize::new(0), parts });
-        known.push((segment, path.to_owned(), test.clone(), verdicts.clone()));
+        known.push((path.to_owned(), test.clone(), verdicts.clone()));
         verdicts
     }
 }
@@ -58,12 +64,13 @@ pub(crate) fn accepted(
     column: &StrColumn,
     test: &Test,
 ) -> Result<Vec<u64>, Stop> {
-    let terms = column.num_terms();
+    let wanted = possible(column, test)?;
     let Some(shared) = segment.shared else {
-        return among(segment, column, test, 0..terms as u64);
+        return among(segment, column, test, wanted);
     };
-    let verdicts = shared.verdicts(segment.reader.segment_id(), path, test, terms);
-    let start = |part: usize| (part * terms / verdicts.parts.len()) as u64;
+    let terms = wanted.end.saturating_sub(wanted.start) as usize;
+    let verdicts = shared.verdicts(path, test, terms);
+    let start = |part: usize| wanted.start + (part * terms / verdicts.parts.len()) as u64;
     let look = |part: usize| among(segment, column, test, start(part)..start(part + 1));
     loop {
         let taken = verdicts.next.fetch_add(1, Ordering::Relaxed);
@@ -79,6 +86,28 @@ pub(crate) fn accepted(
         }
     }
     Ok(ords)
+}
+
+/// The terms that may pass: of a range of numbers, only what begins as a number does.
+fn possible(column: &StrColumn, test: &Test) -> Result<Range<u64>, Stop> {
+    let terms = column.num_terms() as u64;
+    let is_number = |bound: &Bound| match bound {
+        Bound::Open => false,
+        Bound::Including(term) | Bound::Excluding(term) => term.number().is_some(),
+    };
+    match test {
+        Test::Range { low, high } if is_number(low) || is_number(high) => {
+            // From the signs to behind the digits.
+            let (low, high) = (ops::Bound::Included("+"), ops::Bound::Excluded(":"));
+            let (low, high) = column.dictionary().term_bounds_to_ord(low, high)?;
+            let ord = |bound| match bound {
+                ops::Bound::Included(ord) | ops::Bound::Excluded(ord) => terms.min(ord),
+                ops::Bound::Unbounded => terms,
+            };
+            Ok(ord(low)..ord(high))
+        }
+        _ => Ok(0..terms),
+    }
 }
 
 fn among(

@@ -30,6 +30,9 @@
 //! per event, where a posting list would be read only where it hits. For rare values of columns
 //! with many different ones the words are used as that list first.
 //!
+//! Threads take segments, and slices of one that has most of the documents. Slices share what they find
+//! in dictionaries (`dictionary`), and count groups by numbers that mean the same in all (`group`).
+//!
 //! Measured on two cores (`benches`, `searching`): 3 million made-up events of 0.9 KB at 52,000 a
 //! second into 0.28 of their size, recorded Windows events of 2.3 KB at 30,000 a second into 0.27.
 //! Over the 3 million, in one segment: terms and ranges 7 to 40 ms with a histogram, phrases 27 ms,

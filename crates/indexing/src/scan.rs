@@ -5,12 +5,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::bits::Bits;
-use crate::dictionary::Shared;
 use crate::error::IndexError;
 use crate::filter;
 use crate::index::guarded;
 use crate::request::{Deadline, Partial, SearchRequest};
-use crate::search::{Searcher, slices};
+use crate::search::{Searcher, shared, slices};
 use crate::segment::{Segment, Stop};
 use query::Filter;
 
@@ -45,8 +44,9 @@ impl Searcher {
         filters.extend(request.only.cloned());
         let passing = Filter::and(filters);
         let (work, partial) = self.work(request);
-        let slices = slices(&work, &request.limits);
-        let (next, shared) = (AtomicUsize::new(0), Shared::default());
+        let slices = slices(&work, request.limits.threads, request.limits.slice_documents);
+        let shared = shared(&slices, work.len());
+        let next = AtomicUsize::new(0);
         let scan = Mutex::new(Scan { states: Vec::new(), in_range: 0, shown: 0, partial });
         let run = || {
             let mut state = begin();
@@ -55,8 +55,8 @@ impl Searcher {
                 let Some((partition, searcher, n)) = work.get(*at) else { continue };
                 let Some(reader) = searcher.segment_readers().get(*n) else { continue };
                 let read = guarded(partition, || {
-                    let segment =
-                        Segment::new(partition, reader, deadline.clone())?.sharing(&shared);
+                    let segment = Segment::new(partition, reader, deadline.clone())?
+                        .sharing(shared.get(*at).and_then(Option::as_ref));
                     let mut show = |json: &[u8]| each(&mut state, json);
                     let mut bits = segment.alive();
                     bits.cut(docs);

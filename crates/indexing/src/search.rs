@@ -373,7 +373,11 @@ type Outcome = (usize, Result<Found<Groups>, IndexError>);
 
 /// The segments in slices, so that all threads have something to do where one segment has most of the
 /// documents: which segment, and which of its documents.
-pub(crate) fn slices(work: &[Work], limits: &Limits) -> Vec<(usize, Range<u32>)> {
+pub(crate) fn slices(
+    work: &[Work],
+    threads: usize,
+    documents_min: u32,
+) -> Vec<(usize, Range<u32>)> {
     let docs = |(_, searcher, n): &Work| {
         searcher.segment_readers().get(*n).map_or(0, |reader| reader.max_doc())
     };
@@ -381,8 +385,8 @@ pub(crate) fn slices(work: &[Work], limits: &Limits) -> Vec<(usize, Range<u32>)>
     let mut slices = Vec::with_capacity(work.len());
     for (at, work) in work.iter().enumerate() {
         let docs = docs(work);
-        let share = (u64::from(docs) * limits.threads as u64).div_ceil(all.max(1));
-        let count = share.min(u64::from(docs / limits.slice_documents.max(1))).max(1);
+        let share = (u64::from(docs) * threads as u64).div_ceil(all.max(1));
+        let count = share.min(u64::from(docs / documents_min.max(1))).max(1);
         let size = docs.div_ceil(u32::try_from(count).unwrap_or(1)).max(1);
         let starts = (0..docs).step_by(size as usize);
         slices.extend(starts.map(|start| (at, start..start.saturating_add(size).min(docs))));
@@ -390,56 +394,65 @@ pub(crate) fn slices(work: &[Work], limits: &Limits) -> Vec<(usize, Range<u32>)>
     slices
 }
 
-/// What slices of a segment gave until now: how many it has, and of how many this is.
+/// What the slices of each segment share; none where there is one.
+pub(crate) fn shared(slices: &[(usize, Range<u32>)], segments: usize) -> Vec<Option<Shared>> {
+    let mut counts = vec![0; segments];
+    for (at, _) in slices {
+        if let Some(count) = counts.get_mut(*at) {
+            *count += 1;
+        }
+    }
+    counts.into_iter().map(|count| (count > 1).then(|| Shared::new(count))).collect()
+}
+
+/// What slices of a segment gave until now, and of how many nothing is known yet.
 #[derive(Default)]
 struct Gathered {
-    slices: usize,
-    found: Option<(usize, Result<Found<Counted>, IndexError>)>,
+    left: usize,
+    found: Vec<(usize, Result<Found<Counted>, IndexError>)>,
 }
 
 /// Puts what a slice gave to the rest of its segment; returns that once it is whole.
 fn gather(
     gathered: &Mutex<Vec<Gathered>>,
     at: usize,
-    mut found: Result<Found<Counted>, IndexError>,
+    slice: usize,
+    found: Result<Found<Counted>, IndexError>,
 ) -> Option<Result<Found<Counted>, IndexError>> {
-    let mut slices = 1;
-    loop {
-        let (before, rest) = {
-            let mut all = gathered.lock().unwrap_or_else(PoisonError::into_inner);
-            let segment = all.get_mut(at)?;
-            let Some(before) = segment.found.take() else {
-                if slices == segment.slices {
-                    return Some(found);
-                }
-                segment.found = Some((slices, found));
-                return None;
-            };
-            before
-        };
-        slices += before;
-        found = match (rest, found) {
-            (Ok(mut rest), Ok(found)) => {
-                rest.absorb(found);
-                Ok(rest)
-            }
-            (Err(error), _) | (_, Err(error)) => Err(error),
-        };
+    let mut all = gathered.lock().unwrap_or_else(PoisonError::into_inner);
+    let segment = all.get_mut(at)?;
+    segment.found.push((slice, found));
+    segment.left = segment.left.saturating_sub(1);
+    if segment.left > 0 {
+        return None;
     }
+    let mut found = std::mem::take(&mut segment.found);
+    drop(all);
+    // In their order, so that sums of floats are the same each time.
+    found.sort_by_key(|(slice, _)| *slice);
+    let parts = found.into_iter().map(|(_, found)| found);
+    parts.reduce(|all, more| {
+        let mut all = all?;
+        all.absorb(more?);
+        Ok(all)
+    })
 }
 
 /// Asks all segments, some at a time.
 fn run(plan: &Plan<'_>, histogram: Option<&Histogram>, work: &[Work]) -> Vec<Outcome> {
-    let slices = slices(work, &plan.request.limits);
+    // A sequence has room for so many events of a segment, the newest.
+    let threads = if plan.sequence.is_some() { 1 } else { plan.request.limits.threads };
+    let slices = slices(work, threads, plan.request.limits.slice_documents);
     let mut gathered = Vec::new();
     gathered.resize_with(work.len(), Gathered::default);
     for (at, _) in &slices {
         if let Some(segment) = gathered.get_mut(*at) {
-            segment.slices += 1;
+            segment.left += 1;
         }
     }
+    let shared = shared(&slices, work.len());
     let gathered = Mutex::new(gathered);
-    let (next, shared) = (AtomicUsize::new(0), Shared::default());
+    let next = AtomicUsize::new(0);
     let outcomes = Mutex::new(Vec::with_capacity(work.len()));
     let ask = || {
         loop {
@@ -452,11 +465,11 @@ fn run(plan: &Plan<'_>, histogram: Option<&Histogram>, work: &[Work]) -> Vec<Out
             let Some((partition, searcher, n)) = work.get(*at) else { return };
             let Some(reader) = searcher.segment_readers().get(*n) else { continue };
             let found = guarded(partition, || {
-                let segment =
-                    Segment::new(partition, reader, plan.deadline.clone())?.sharing(&shared);
+                let segment = Segment::new(partition, reader, plan.deadline.clone())?
+                    .sharing(shared.get(*at).and_then(Option::as_ref));
                 slice_answer(plan, histogram, &segment, docs)
             });
-            let Some(found) = gather(&gathered, *at, found) else { continue };
+            let Some(found) = gather(&gathered, *at, slice, found) else { continue };
             let wrong = IndexError::partition(partition.id, "naming its groups");
             let outcome =
                 found.and_then(|found| guarded(partition, || found.finish(plan).map_err(wrong)));

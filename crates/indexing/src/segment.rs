@@ -45,7 +45,7 @@ pub(crate) struct Segment<'a> {
     pub(crate) partition: &'a Partition,
     pub(crate) reader: &'a SegmentReader,
     pub(crate) columns: Arc<Columns>,
-    /// What other threads found out for slices of it, if there are any.
+    /// What threads find out for all slices of it, if there are several.
     pub(crate) shared: Option<&'a Shared>,
     deadline: Deadline,
     store: OnceCell<StoreReader>,
@@ -62,8 +62,13 @@ impl<'a> Segment<'a> {
     }
 
     /// The same, for one of several slices.
-    pub(crate) fn sharing(self, shared: &'a Shared) -> Self {
-        Segment { shared: Some(shared), ..self }
+    pub(crate) fn sharing(self, shared: Option<&'a Shared>) -> Self {
+        Segment { shared, ..self }
+    }
+
+    /// How many slices of it are searched.
+    pub(crate) fn slices(&self) -> usize {
+        self.shared.map_or(1, Shared::slices)
     }
 
     /// All documents but the replaced ones.

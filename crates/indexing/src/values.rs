@@ -235,7 +235,7 @@ fn texts(
     }
     let mut passing = Bits::empty(u32::try_from(terms).unwrap_or(u32::MAX));
     let mut ords: Vec<u64> = Vec::new();
-    if left < terms / 8 {
+    if left * segment.slices() < terms / 8 {
         // Few documents are left: look at their texts only.
         for doc in within.iter() {
             ords.extend(column.term_ords(doc));
@@ -256,7 +256,7 @@ fn texts(
         return Ok(());
     };
     let column = column.ords();
-    if left * 16 < column.values.num_vals() as usize {
+    if left * 16 < column.index.docid_range_to_rowids(within.span()).len() {
         ords.iter().for_each(|ord| passing.insert(u32::try_from(*ord).unwrap_or(u32::MAX)));
         for doc in within.iter() {
             let hit = |ord: u64| u32::try_from(ord).is_ok_and(|ord| passing.contains(ord));
