@@ -1,6 +1,8 @@
 //! What the cluster knows of each field.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use indexing::FieldInfo;
 use serde_json::Value;
@@ -47,10 +49,12 @@ impl Kind {
     }
 }
 
-/// All fields of some indices.
+/// All fields of some indices, as one search sees them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Fields {
-    kinds: BTreeMap<String, Kind>,
+    kinds: Arc<BTreeMap<String, Kind>>,
+    /// Whether it asked for one that is not there.
+    missed: Cell<bool>,
 }
 
 impl Fields {
@@ -69,12 +73,29 @@ impl Fields {
             let kind = if found.all(|kind| kind == first) { first } else { Kind::Other };
             kinds.insert(name.clone(), kind);
         }
-        Fields { kinds }
+        Fields { kinds: Arc::new(kinds), missed: Cell::new(false) }
+    }
+
+    /// The same, as another search sees them.
+    pub(crate) fn anew(&self) -> Fields {
+        Fields { kinds: Arc::clone(&self.kinds), missed: Cell::new(false) }
+    }
+
+    /// Whether these are what another search sees, told by the cluster at one time.
+    pub(crate) fn is_as_old(&self, other: &Fields) -> bool {
+        Arc::ptr_eq(&self.kinds, &other.kinds)
+    }
+
+    /// Whether a field was asked for that is not there. It may be new.
+    pub(crate) fn missed(&self) -> bool {
+        self.missed.get()
     }
 
     /// How a field is indexed; `None` if no event has it.
     pub(crate) fn kind(&self, name: &str) -> Option<Kind> {
-        self.kinds.get(name).copied()
+        let kind = self.kinds.get(name).copied();
+        self.missed.set(self.missed.get() || kind.is_none());
+        kind
     }
 
     /// All fields with values, but the one of words.

@@ -21,8 +21,11 @@ use crate::translate::{Condition, translate};
 /// How many events are read at once; clusters refuse more than 10,000.
 const PAGE: usize = 1000;
 
-/// How long what the cluster said of its fields is believed. A field that is new is found after it.
+/// How long what the cluster said of its fields is believed: a pattern of names does not see newer ones.
 const FIELDS_KEPT: Duration = Duration::from_secs(30);
+
+/// The same, if a search names a field that is not among them, or they are what is asked for.
+const FIELDS_KEPT_IF_ASKED: Duration = Duration::from_secs(1);
 
 /// How long a call may take that is no search.
 const CALL_MAX: Duration = Duration::from_secs(30);
@@ -39,7 +42,7 @@ pub struct Cluster {
 }
 
 /// What the cluster said of the fields of some indices, and when.
-type Known = std::collections::HashMap<String, (Instant, Arc<Fields>)>;
+type Known = std::collections::HashMap<String, (Instant, Fields)>;
 
 impl Cluster {
     /// A cluster; it is not asked anything yet.
@@ -77,17 +80,18 @@ impl Cluster {
         }
     }
 
-    fn known_fields(&self, indices: &str) -> Result<Arc<Fields>, ClusterError> {
+    /// The fields of indices as they were not longer ago than this.
+    fn known_fields(&self, indices: &str, kept: Duration) -> Result<Fields, ClusterError> {
         let known = || self.fields.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((asked, fields)) = known().get(indices)
-            && asked.elapsed() < FIELDS_KEPT
+            && asked.elapsed() < kept
         {
-            return Ok(Arc::clone(fields));
+            return Ok(fields.anew());
         }
         let path =
             format!("{indices}/_field_caps?fields=*&ignore_unavailable=true&allow_no_indices=true");
-        let fields = Arc::new(Fields::read(&self.client.get(&path, CALL_MAX)?));
-        known().insert(indices.to_owned(), (Instant::now(), Arc::clone(&fields)));
+        let fields = Fields::read(&self.client.get(&path, CALL_MAX)?);
+        known().insert(indices.to_owned(), (Instant::now(), fields.anew()));
         Ok(fields)
     }
 
@@ -134,7 +138,7 @@ impl Search for Cluster {
     }
 
     fn fields(&self) -> Result<Vec<FieldInfo>, IndexError> {
-        let fields = self.known_fields(&self.indices(Kinds::Both));
+        let fields = self.known_fields(&self.indices(Kinds::Both), FIELDS_KEPT_IF_ASKED);
         Ok(fields.map_err(|error| IndexError::Cluster(error.to_string()))?.infos())
     }
 }
@@ -218,10 +222,24 @@ impl<'r> Asking<'r> {
     }
 
     fn answer(&mut self) -> Result<Found, ClusterError> {
-        let fields = self.cluster.known_fields(&self.indices)?;
-        let condition = translate(&self.filter, &fields);
+        let fields = self.cluster.known_fields(&self.indices, FIELDS_KEPT)?;
+        let found = self.answer_by(&fields)?;
+        if !fields.missed() {
+            return Ok(found);
+        }
+        // Events may have got it since.
+        let newer = self.cluster.known_fields(&self.indices, FIELDS_KEPT_IF_ASKED)?;
+        if newer.is_as_old(&fields) {
+            return Ok(found);
+        }
+        self.partial.clear();
+        self.answer_by(&newer)
+    }
+
+    fn answer_by(&mut self, fields: &Fields) -> Result<Found, ClusterError> {
+        let condition = translate(&self.filter, fields);
         match condition.is_exact {
-            true => self.counted_there(&condition, &fields),
+            true => self.counted_there(&condition, fields),
             false => self.counted_here(&condition),
         }
     }

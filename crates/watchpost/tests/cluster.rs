@@ -84,11 +84,15 @@ fn events_alerts_and_hunts_are_found_in_a_cluster() {
     let answer = server.json("/api/v1/search?since=all&q=*%20%7C%20stats%20count%20by%20host.name");
     assert_eq!(answer["table"]["rows"], json!([["h0", 334], ["h1", 333], ["h2", 333]]));
     let answer = server.json("/api/v1/search?since=all&q=acme.who%3Azo%3F&limit=1");
-    assert_eq!(answer["total"], EVENTS / 4);
+    assert_eq!(answer["total"], EVENTS / 4, "{answer:#}");
     let id = answer["hits"][0]["event"]["id"].as_str().unwrap().to_owned();
     assert_eq!(server.get(&format!("/events/{id}")).0, 200);
     assert_eq!(server.get("/alerts").0, 200);
-    assert!(server.get("/api/v1/fields").1.contains("acme.who"));
+    let until = Instant::now() + Duration::from_secs(5);
+    while !server.get("/api/v1/fields").1.contains("acme.who") {
+        assert!(Instant::now() < until, "a new field is not in the catalogue");
+        std::thread::sleep(Duration::from_millis(200));
+    }
     // What only our own index can answer is not offered.
     assert_eq!(server.get("/es/_search").0, 404);
 
