@@ -263,9 +263,14 @@ impl Server {
 
     /// Searches until the total is at least `wanted`, or time is up; returns the last total.
     pub(crate) fn search_total(&self, query: &str, wanted: u64) -> u64 {
+        self.search_total_of("events", query, wanted)
+    }
+
+    /// The same, of events or alerts.
+    pub(crate) fn search_total_of(&self, kind: &str, query: &str, wanted: u64) -> u64 {
         let until = Instant::now() + Duration::from_secs(30);
         loop {
-            let path = format!("/api/v1/search?since=all&limit=0&q={}", encode(query));
+            let path = format!("/api/v1/search?since=all&limit=0&kind={kind}&q={}", encode(query));
             let (status, body) = self.get(&path);
             assert_eq!(status, 200, "{body}");
             let answer: serde_json::Value = serde_json::from_str(&body).expect("JSON");
